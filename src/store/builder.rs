@@ -1,0 +1,137 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::Kind;
+use super::handle::Backend;
+use super::memory::Memory;
+use super::redis::Redis;
+use super::{Store, StoreError};
+
+/// Settings of a [`Store`], made by [`Store::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_redis_kit::Store;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let store = Store::builder()
+///     .prefix("shop-staging")
+///     .deadline(Duration::from_millis(50))
+///     .connect("memory:")
+///     .await
+///     .unwrap();
+/// assert!(store.health().is_up());
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct StoreBuilder {
+    settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) prefix: String,
+    pub(crate) deadline: Duration,
+    pub(crate) calls_under_way: usize,
+    pub(crate) memory_capacity: usize,
+}
+
+impl Default for StoreBuilder {
+    fn default() -> StoreBuilder {
+        StoreBuilder {
+            settings: Settings {
+                prefix: "kit".to_owned(),
+                deadline: Duration::from_millis(100),
+                calls_under_way: 4096,
+                memory_capacity: 256 << 20,
+            },
+        }
+    }
+}
+
+impl StoreBuilder {
+    /// Puts `prefix` in front of every key on Redis, to tell applications, or development and
+    /// production, apart. `kit` unless set.
+    ///
+    /// # Panics
+    /// When it is empty, longer than 64 bytes, or has a byte other than letters, digits, `-`, `_`,
+    /// `.` and `:`.
+    pub fn prefix(mut self, prefix: &str) -> StoreBuilder {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        assert!(
+            (1..=64).contains(&prefix.len()) && prefix.bytes().all(plain),
+            "a key prefix is 1 to 64 letters, digits or any of - _ . : (got {prefix:?})"
+        );
+        prefix.clone_into(&mut self.settings.prefix);
+        self
+    }
+
+    /// How long a call to Redis may take. 100 ms unless set.
+    ///
+    /// # Panics
+    /// When it is zero.
+    pub fn deadline(mut self, deadline: Duration) -> StoreBuilder {
+        assert!(!deadline.is_zero(), "a deadline of zero lets no call succeed");
+        self.settings.deadline = deadline;
+        self
+    }
+
+    /// How many calls to Redis may be under way at once; one more fails at once. 4,096 unless set.
+    ///
+    /// # Panics
+    /// When it is zero.
+    pub fn calls_under_way(mut self, calls: usize) -> StoreBuilder {
+        assert!(calls > 0, "with no call under way there is no answer");
+        self.settings.calls_under_way = calls;
+        self
+    }
+
+    /// How much the in-process store may hold, in bytes, of which rate limits, sessions,
+    /// revocations and responses have a quarter each. 256 MiB unless set.
+    ///
+    /// When a quarter is full, the limits and responses that were used least recently are
+    /// forgotten; new sessions and revocations are refused.
+    pub fn memory_capacity(mut self, bytes: usize) -> StoreBuilder {
+        self.settings.memory_capacity = bytes;
+        self
+    }
+
+    /// A store in this process.
+    #[must_use]
+    pub fn memory(self) -> Store {
+        Store::new(Backend::Memory(Arc::new(Memory::new(self.settings.memory_capacity))))
+    }
+
+    /// The store at `url`: see [`Store::connect`].
+    ///
+    /// # Errors
+    /// See [`Store::connect`].
+    pub async fn connect(self, url: &str) -> Result<Store, StoreError> {
+        if url == "memory:" {
+            return Ok(self.memory());
+        }
+        if url.starts_with("memory:") {
+            return Err(StoreError::about(Kind::InvalidUrl, "memory: takes nothing after it"));
+        }
+        let redis = Redis::connect(url, &self.settings).await?;
+        Ok(Store::new(Backend::Redis(Arc::new(redis))))
+    }
+
+    /// The store that `REDIS_URL` names: see [`Store::from_env`].
+    ///
+    /// # Errors
+    /// See [`Store::from_env`].
+    pub async fn from_env(self) -> Result<Store, StoreError> {
+        match std::env::var("REDIS_URL") {
+            Ok(url) => self.connect(&url).await,
+            Err(std::env::VarError::NotPresent) => {
+                tracing::info!("REDIS_URL is not set: the store is in this process alone");
+                Ok(self.memory())
+            }
+            Err(std::env::VarError::NotUnicode(_)) => {
+                Err(StoreError::about(Kind::InvalidUrl, "REDIS_URL is not UTF-8"))
+            }
+        }
+    }
+}

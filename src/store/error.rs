@@ -1,0 +1,184 @@
+use std::fmt;
+use std::sync::Arc;
+
+/// Why the store did not answer.
+///
+/// Opaque, because what can go wrong grows with the topologies; ask it by its predicates. It holds
+/// the server's address and the code of an error reply at most: never a password, a key or a value.
+///
+/// ```
+/// use tower_redis_kit::Store;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let error = Store::connect("http://localhost").await.unwrap_err();
+/// assert!(error.is_invalid_url());
+/// # }
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreError {
+    kind: Kind,
+    /// What it happened to: an address, or the code of an error reply.
+    subject: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    InvalidUrl,
+    Refused,
+    Unresolved,
+    Unauthorized,
+    NotRedis,
+    Timeout,
+    Unavailable,
+    Overloaded,
+    Full,
+    NoPermission,
+    ErrorReply,
+    UnexpectedReply,
+}
+
+impl StoreError {
+    pub(crate) fn new(kind: Kind) -> StoreError {
+        StoreError { kind, subject: None }
+    }
+
+    pub(crate) fn about(kind: Kind, subject: impl Into<Arc<str>>) -> StoreError {
+        StoreError { kind, subject: Some(subject.into()) }
+    }
+
+    /// The error that a reply with this code (`WRONGTYPE`, `NOPERM`, …) means.
+    pub(crate) fn reply(code: &str) -> StoreError {
+        let kind = match code {
+            "NOAUTH" | "WRONGPASS" => Kind::Unauthorized,
+            "NOPERM" => Kind::NoPermission,
+            "OOM" => Kind::Full,
+            "READONLY" | "MASTERDOWN" | "LOADING" | "BUSY" | "CLUSTERDOWN" => Kind::Unavailable,
+            _ => Kind::ErrorReply,
+        };
+        // A code is one word of capitals; anything else could be part of a message.
+        let is_code = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_uppercase());
+        StoreError { kind, subject: is_code.then(|| code.into()) }
+    }
+
+    /// Nothing came within the deadline. A write may have been made all the same.
+    pub fn is_timeout(&self) -> bool {
+        self.kind == Kind::Timeout
+    }
+
+    /// There is no working connection right now. Nothing was sent, or the connection was lost
+    /// while waiting for the answer.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.kind, Kind::Unavailable | Kind::Refused | Kind::Unresolved)
+    }
+
+    /// Too many calls were under way; nothing was sent.
+    pub fn is_overloaded(&self) -> bool {
+        self.kind == Kind::Overloaded
+    }
+
+    /// Nothing listens at the address.
+    pub fn is_refused(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
+    /// The host name has no address.
+    pub fn is_unresolved(&self) -> bool {
+        self.kind == Kind::Unresolved
+    }
+
+    /// The user name or password is wrong or missing.
+    pub fn is_unauthorized(&self) -> bool {
+        self.kind == Kind::Unauthorized
+    }
+
+    /// The server's access list does not allow the command or the key.
+    pub fn is_forbidden(&self) -> bool {
+        self.kind == Kind::NoPermission
+    }
+
+    /// The URL cannot be read, or asks for something this build does not have.
+    pub fn is_invalid_url(&self) -> bool {
+        self.kind == Kind::InvalidUrl
+    }
+
+    /// What listens at the address does not speak Redis's protocol.
+    pub fn is_not_redis(&self) -> bool {
+        self.kind == Kind::NotRedis
+    }
+
+    /// The store has no room for more.
+    pub fn is_full(&self) -> bool {
+        self.kind == Kind::Full
+    }
+
+    /// One word for logs.
+    pub(crate) fn class(&self) -> &'static str {
+        match self.kind {
+            Kind::InvalidUrl => "invalid_url",
+            Kind::Refused => "refused",
+            Kind::Unresolved => "unresolved",
+            Kind::Unauthorized => "unauthorized",
+            Kind::NotRedis => "not_redis",
+            Kind::Timeout => "timeout",
+            Kind::Unavailable => "unavailable",
+            Kind::Overloaded => "overloaded",
+            Kind::Full => "full",
+            Kind::NoPermission => "forbidden",
+            Kind::ErrorReply => "error_reply",
+            Kind::UnexpectedReply => "unexpected_reply",
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self.kind {
+            Kind::InvalidUrl => "the store's URL cannot be used",
+            Kind::Refused => {
+                "the connection to Redis was refused: is the server running, and the port right?"
+            }
+            Kind::Unresolved => "Redis's host name has no address: is it spelled right?",
+            Kind::Unauthorized => {
+                "Redis did not accept the user name or password: check them in the URL"
+            }
+            Kind::NotRedis => "the server does not speak Redis's protocol: is the port right?",
+            Kind::Timeout => "Redis did not answer within the deadline",
+            Kind::Unavailable => "Redis is not available",
+            Kind::Overloaded => "too many calls to Redis are under way",
+            Kind::Full => "the store has no room for more: raise its memory limit",
+            Kind::NoPermission => "Redis's access list does not allow this command or key",
+            Kind::ErrorReply => "Redis answered with an error",
+            Kind::UnexpectedReply => "Redis answered with something unexpected",
+        };
+        match &self.subject {
+            Some(subject) => write!(f, "{text} ({subject})"),
+            None => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoreError").field(&self.kind).field(&self.subject.as_deref()).finish()
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_told_apart_by_its_code_and_shows_nothing_more() {
+        assert!(StoreError::reply("NOPERM").is_forbidden());
+        assert!(StoreError::reply("WRONGPASS").is_unauthorized());
+        assert!(StoreError::reply("OOM").is_full());
+        assert!(StoreError::reply("LOADING").is_unavailable());
+        assert_eq!(
+            StoreError::reply("WRONGTYPE").to_string(),
+            "Redis answered with an error (WRONGTYPE)"
+        );
+        assert_eq!(StoreError::reply("secret=1").to_string(), "Redis answered with an error");
+    }
+}

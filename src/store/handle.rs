@@ -1,0 +1,158 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::keys::Fingerprint;
+use super::memory::{Memory, OnMemory};
+use super::redis::{OnRedis, Redis};
+
+use super::{Health, StoreBuilder, StoreError};
+use crate::policy::Timestamp;
+
+/// What the layers remember things in: this process, or Redis.
+///
+/// A handle, cheap to clone; clones share everything. [`StoreLayer`](crate::StoreLayer) puts it
+/// into every request, where layers and handlers find it.
+///
+/// ```
+/// use tower_redis_kit::Store;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+/// // Redis where `REDIS_URL` is set, this process where it is not.
+/// let store = Store::from_env().await?;
+/// assert!(store.health().is_up());
+/// # Ok(()) }
+/// ```
+///
+/// # When Redis is away
+/// No call waits for it longer than the [deadline](StoreBuilder::deadline). After a lost connection,
+/// or three missed deadlines in a row, calls fail within microseconds while a background task
+/// reconnects; what the caller then does is each layer's documented policy. Nothing needs to be
+/// restarted.
+///
+/// # Runtime
+/// A store on Redis lives in the tokio runtime that connected it.
+#[derive(Clone)]
+pub struct Store {
+    backend: Backend,
+}
+
+#[derive(Clone)]
+pub(super) enum Backend {
+    Memory(Arc<Memory>),
+    Redis(Arc<Redis>),
+}
+
+impl Store {
+    pub(super) fn new(backend: Backend) -> Store {
+        Store { backend }
+    }
+
+    /// A store in this process: nothing to install, and nothing outlives it.
+    #[must_use]
+    pub fn memory() -> Store {
+        Store::builder().memory()
+    }
+
+    /// The store at `url`: `memory:` or `redis://[user:password@]host[:port][/database]`.
+    ///
+    /// Connects, logs in and tries a script and a write, so that what is wrong shows here.
+    ///
+    /// # Errors
+    /// Tells apart what is wrong: the URL ([`is_invalid_url`](StoreError::is_invalid_url)), the
+    /// host's name ([`is_unresolved`](StoreError::is_unresolved)), nothing listening
+    /// ([`is_refused`](StoreError::is_refused)), no answer within two seconds
+    /// ([`is_timeout`](StoreError::is_timeout)), the user or password
+    /// ([`is_unauthorized`](StoreError::is_unauthorized)), another protocol
+    /// ([`is_not_redis`](StoreError::is_not_redis)). It never shows the password.
+    pub async fn connect(url: &str) -> Result<Store, StoreError> {
+        Store::builder().connect(url).await
+    }
+
+    /// The store that the environment's `REDIS_URL` names; without one, a store in this process,
+    /// and a line in the log that says so.
+    ///
+    /// # Errors
+    /// See [`Store::connect`].
+    pub async fn from_env() -> Result<Store, StoreError> {
+        Store::builder().from_env().await
+    }
+
+    /// A store with settings of your own.
+    pub fn builder() -> StoreBuilder {
+        StoreBuilder::default()
+    }
+
+    /// How the store is doing right now. Asks nothing of the server.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        match &self.backend {
+            Backend::Memory(memory) => Health::always_up(memory.now()),
+            Backend::Redis(redis) => redis.health(),
+        }
+    }
+
+    /// The one dispatch: a verb to its backend.
+    pub(crate) fn ask<V: OnMemory + OnRedis>(&self, verb: V) -> Asking<V::Answer> {
+        match &self.backend {
+            Backend::Memory(memory) => Asking::Answered(Some(verb.on_memory(memory))),
+            Backend::Redis(redis) => Asking::Network(Box::pin(redis.clone().ask(verb))),
+        }
+    }
+
+    /// The store's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        match &self.backend {
+            Backend::Memory(memory) => memory.now(),
+            Backend::Redis(redis) => redis.now(),
+        }
+    }
+
+    /// Drops the responses under a tag, in as many round trips as it takes.
+    pub(crate) async fn purge_tag(&self, tag: Fingerprint) -> Result<u64, StoreError> {
+        match &self.backend {
+            Backend::Memory(memory) => Ok(memory.purge_tag(tag)),
+            Backend::Redis(redis) => redis.purge_tag(tag).await,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store::memory()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.backend {
+            Backend::Memory(memory) => f.debug_tuple("Store").field(memory).finish(),
+            Backend::Redis(redis) => f.debug_tuple("Store").field(redis).finish(),
+        }
+    }
+}
+
+/// An answer on its way. The in-process store's is there at once; only the network's is boxed.
+pub(crate) enum Asking<A> {
+    Answered(Option<Result<A, StoreError>>),
+    Network(Pin<Box<dyn Future<Output = Result<A, StoreError>> + Send>>),
+}
+
+/// The answer is never pinned.
+impl<A> Unpin for Asking<A> {}
+
+impl<A> Future for Asking<A> {
+    type Output = Result<A, StoreError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Asking::Answered(answer) => {
+                Poll::Ready(answer.take().expect("polled after it was ready"))
+            }
+            Asking::Network(asking) => asking.as_mut().poll(cx),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use crate::policy::{Timestamp, micros};
+
+/// The in-process store's clock: wall time at the start, monotonic from there on.
+///
+/// It is tokio's clock, so a test that pauses and advances tokio's time moves the store along.
+#[derive(Debug)]
+pub(super) struct Clock {
+    started: Instant,
+    started_at: u64,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "this is the in-process store's clock")]
+    pub(super) fn new() -> Clock {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Clock { started: Instant::now(), started_at: micros(since_epoch.unwrap_or_default()) }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the in-process store's clock")]
+    pub(super) fn now(&self) -> Timestamp {
+        let elapsed = Instant::now().duration_since(self.started);
+        Timestamp(self.started_at + elapsed.as_micros() as u64)
+    }
+}

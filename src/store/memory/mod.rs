@@ -1,0 +1,65 @@
+//! The in-process store.
+//!
+//! Four shelves, one per noun, each behind its own lock and bounded in bytes. No lock is held
+//! across an await, and nothing runs in the background: what expired makes room when it is met.
+
+mod cache;
+mod clock;
+mod rate_limit;
+mod session;
+mod shelf;
+mod token;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use self::cache::Responses;
+use self::clock::Clock;
+use self::shelf::{Overflow, Shelf};
+use super::StoreError;
+use super::keys::{Fingerprint, Subject};
+use super::verbs::Verb;
+use crate::policy::Timestamp;
+use crate::policy::gcra::Arrival;
+use crate::policy::session::Record;
+
+/// How a verb is done in process.
+pub(crate) trait OnMemory: Verb {
+    fn on_memory(self, memory: &Memory) -> Result<Self::Answer, StoreError>;
+}
+
+#[derive(Debug)]
+pub(crate) struct Memory {
+    clock: Clock,
+    limits: Mutex<Shelf<(Box<str>, Subject), Arrival>>,
+    sessions: Mutex<Shelf<Fingerprint, Record>>,
+    revoked_tokens: Mutex<Shelf<Fingerprint, ()>>,
+    revoked_subjects: Mutex<Shelf<Fingerprint, Timestamp>>,
+    responses: Mutex<Responses>,
+}
+
+impl Memory {
+    /// `capacity` in bytes, of which each noun has a quarter.
+    pub(crate) fn new(capacity: usize) -> Memory {
+        let quarter = capacity / 4;
+        Memory {
+            clock: Clock::new(),
+            // Forgetting the limit that was used least recently is no harm; forgetting a session
+            // or a revocation is, so these refuse new ones instead.
+            limits: Mutex::new(Shelf::new(quarter, Overflow::Evict)),
+            sessions: Mutex::new(Shelf::new(quarter, Overflow::Refuse)),
+            revoked_tokens: Mutex::new(Shelf::new(quarter / 2, Overflow::Refuse)),
+            revoked_subjects: Mutex::new(Shelf::new(quarter / 2, Overflow::Refuse)),
+            responses: Mutex::new(Responses::new(quarter)),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// A verb that panicked (on exhausted memory, say) leaves a shelf whole: every act on it is a
+/// single insertion or removal.
+fn lock<T>(shelf: &Mutex<T>) -> MutexGuard<'_, T> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}

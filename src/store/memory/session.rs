@@ -1,0 +1,66 @@
+use super::shelf::Full;
+use super::{Memory, OnMemory, lock};
+use crate::policy::session::Record;
+use crate::store::StoreError;
+use crate::store::error::Kind;
+use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, Saved};
+
+impl OnMemory for LoadSession {
+    fn on_memory(self, memory: &Memory) -> Result<Option<Record>, StoreError> {
+        let now = memory.now();
+        let mut sessions = lock(&memory.sessions);
+        let record = sessions.get(&self.id, now).filter(|record| record.is_alive(now)).cloned();
+        if record.is_some() {
+            sessions.keep_until(&self.id, now.after(self.idle));
+        }
+        Ok(record)
+    }
+}
+
+impl OnMemory for CreateSession {
+    fn on_memory(self, memory: &Memory) -> Result<(), StoreError> {
+        let now = memory.now();
+        let weight = weight(&self.record);
+        lock(&memory.sessions)
+            .insert(self.id, self.record, weight, now.after(self.time_to_live), now)
+            .map_err(|Full| StoreError::new(Kind::Full))
+    }
+}
+
+impl OnMemory for SaveSession {
+    fn on_memory(self, memory: &Memory) -> Result<Saved, StoreError> {
+        let now = memory.now();
+        let mut sessions = lock(&memory.sessions);
+        match sessions.get(&self.id, now) {
+            None => return Ok(Saved::Gone),
+            Some(stored) if stored.version_tag() != self.from => {
+                return Ok(Saved::Conflict(stored.clone()));
+            }
+            Some(_) => {}
+        }
+        let before = sessions.remove(&self.id);
+        let weight_after = weight(&self.record);
+        let id = self.rotate_to.unwrap_or(self.id);
+        let saved =
+            sessions.insert(id, self.record, weight_after, now.after(self.time_to_live), now);
+        if let (Err(Full), Some(before)) = (saved, before) {
+            let weight_before = weight(&before);
+            // It fitted a moment ago, under the same lock.
+            let _ =
+                sessions.insert(self.id, before, weight_before, now.after(self.time_to_live), now);
+            return Err(StoreError::new(Kind::Full));
+        }
+        Ok(Saved::Saved)
+    }
+}
+
+impl OnMemory for EndSession {
+    fn on_memory(self, memory: &Memory) -> Result<(), StoreError> {
+        lock(&memory.sessions).remove(&self.id);
+        Ok(())
+    }
+}
+
+fn weight(record: &Record) -> usize {
+    record.encode().len() * 2
+}

@@ -1,0 +1,216 @@
+use std::fmt;
+use std::hash::Hash;
+
+use indexmap::IndexMap;
+
+use crate::policy::Timestamp;
+
+/// A map whose entries expire and whose weight is bounded.
+///
+/// What expired is dropped when it is met: by its key, by the few slots that every insertion looks
+/// at, and by the sample that makes room. The sample is Redis's approximation of least recently
+/// used: of a few random entries the one used longest ago goes.
+pub(super) struct Shelf<K, V> {
+    slots: IndexMap<K, Slot<V>>,
+    weight: usize,
+    capacity: usize,
+    overflow: Overflow,
+}
+
+/// What a full shelf does with a new entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overflow {
+    /// Drops others for it.
+    Evict,
+    /// Does not take it.
+    Refuse,
+}
+
+/// The entry was not taken: everything on the shelf is needed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+struct Slot<V> {
+    value: V,
+    weight: usize,
+    used: Timestamp,
+    expires: Timestamp,
+}
+
+const SAMPLE: usize = 8;
+const SWEEP: usize = 2;
+
+impl<K: Hash + Eq, V> Shelf<K, V> {
+    pub(super) fn new(capacity: usize, overflow: Overflow) -> Shelf<K, V> {
+        Shelf { slots: IndexMap::new(), weight: 0, capacity, overflow }
+    }
+
+    pub(super) fn get(&mut self, key: &K, now: Timestamp) -> Option<&mut V> {
+        let index = self.slots.get_index_of(key)?;
+        if self.slots[index].expires <= now {
+            self.remove_at(index);
+            return None;
+        }
+        let slot = &mut self.slots[index];
+        slot.used = now;
+        Some(&mut slot.value)
+    }
+
+    /// Puts an entry in the place of what the key had. `weight` is what the value owns beyond its
+    /// own size, in bytes.
+    pub(super) fn insert(
+        &mut self,
+        key: K,
+        value: V,
+        weight: usize,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Full> {
+        let weight = weight + size_of::<K>() + size_of::<Slot<V>>() + size_of::<usize>() * 4;
+        if let Some(index) = self.slots.get_index_of(&key) {
+            self.remove_at(index);
+        }
+        self.sweep(now);
+        if weight > self.capacity {
+            return Err(Full);
+        }
+        while self.weight + weight > self.capacity {
+            self.make_room(now)?;
+        }
+        self.weight += weight;
+        self.slots.insert(key, Slot { value, weight, used: now, expires });
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        let index = self.slots.get_index_of(key)?;
+        self.remove_at(index)
+    }
+
+    /// Keeps an entry until `expires`, if it is there.
+    pub(super) fn keep_until(&mut self, key: &K, expires: Timestamp) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.expires = expires;
+        }
+    }
+
+    /// Drops every entry that `drops` names, and says how many had not expired by `now`.
+    pub(super) fn drop_where(&mut self, now: Timestamp, drops: impl Fn(&V) -> bool) -> u64 {
+        let mut dropped = 0;
+        let mut weight = self.weight;
+        self.slots.retain(|_, slot| {
+            let goes = drops(&slot.value);
+            if goes {
+                weight -= slot.weight;
+                dropped += u64::from(slot.expires > now);
+            }
+            !goes
+        });
+        self.weight = weight;
+        dropped
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        for _ in 0..SWEEP {
+            if let Some(index) = self.random_index()
+                && self.slots[index].expires <= now
+            {
+                self.remove_at(index);
+            }
+        }
+    }
+
+    fn make_room(&mut self, now: Timestamp) -> Result<(), Full> {
+        let sample = (0..SAMPLE).filter_map(|_| self.random_index());
+        let oldest = sample.min_by_key(|&index| {
+            let slot = &self.slots[index];
+            if slot.expires <= now { Timestamp(0) } else { slot.used }
+        });
+        let index = match (oldest, self.overflow) {
+            (Some(index), Overflow::Evict) => index,
+            (Some(index), Overflow::Refuse) if self.slots[index].expires <= now => index,
+            // The sample held nothing expired; the last resort is to look at all.
+            (Some(_), Overflow::Refuse) => {
+                self.slots.values().position(|slot| slot.expires <= now).ok_or(Full)?
+            }
+            (None, _) => return Err(Full),
+        };
+        self.remove_at(index);
+        Ok(())
+    }
+
+    fn random_index(&self) -> Option<usize> {
+        (!self.slots.is_empty()).then(|| fastrand::usize(..self.slots.len()))
+    }
+
+    fn remove_at(&mut self, index: usize) -> Option<V> {
+        let (_, slot) = self.slots.swap_remove_index(index)?;
+        self.weight -= slot.weight;
+        Some(slot.value)
+    }
+}
+
+impl<K, V> fmt::Debug for Shelf<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf")
+            .field("entries", &self.slots.len())
+            .field("weight", &self.weight)
+            .field("capacity", &self.capacity)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: Timestamp = Timestamp(u64::MAX);
+
+    #[test]
+    fn what_expired_is_gone() {
+        let mut shelf = Shelf::new(10_000, Overflow::Evict);
+        shelf.insert(1, "a", 0, Timestamp(10), Timestamp(0)).unwrap();
+        assert_eq!(shelf.get(&1, Timestamp(9)), Some(&mut "a"));
+        assert_eq!(shelf.get(&1, Timestamp(10)), None);
+        assert_eq!(shelf.weight, 0);
+    }
+
+    #[test]
+    fn a_million_identities_stay_below_the_cap() {
+        let mut shelf = Shelf::new(1 << 20, Overflow::Evict);
+        for key in 0..1_000_000u32 {
+            shelf.insert(key, (), 100, NEVER, Timestamp(u64::from(key))).unwrap();
+            assert!(shelf.weight <= 1 << 20);
+        }
+    }
+
+    #[test]
+    fn what_was_used_lately_survives_the_flood() {
+        let mut shelf = Shelf::new(100_000, Overflow::Evict);
+        shelf.insert(u32::MAX, (), 0, NEVER, Timestamp(0)).unwrap();
+        for key in 0..20_000 {
+            shelf.insert(key, (), 0, NEVER, Timestamp(u64::from(key))).unwrap();
+            assert!(shelf.get(&u32::MAX, Timestamp(u64::from(key))).is_some());
+        }
+    }
+
+    #[test]
+    fn a_full_shelf_that_must_not_forget_refuses_until_something_expires() {
+        let mut shelf = Shelf::new(1_000, Overflow::Refuse);
+        let mut key = 0;
+        while shelf.insert(key, (), 0, Timestamp(50), Timestamp(0)).is_ok() {
+            key += 1;
+        }
+        assert!(shelf.get(&0, Timestamp(0)).is_some());
+        assert_eq!(shelf.insert(key, (), 0, NEVER, Timestamp(49)), Err(Full));
+        assert_eq!(shelf.insert(key, (), 0, NEVER, Timestamp(50)), Ok(()));
+    }
+
+    #[test]
+    fn an_entry_heavier_than_the_shelf_is_refused_at_once() {
+        let mut shelf = Shelf::new(1_000, Overflow::Evict);
+        shelf.insert(1, (), 0, NEVER, Timestamp(0)).unwrap();
+        assert_eq!(shelf.insert(2, (), 1_001, NEVER, Timestamp(0)), Err(Full));
+        assert!(shelf.get(&1, Timestamp(0)).is_some());
+    }
+}

@@ -1,0 +1,22 @@
+//! Remembers. Verbs of the four domains in, answers out.
+//!
+//! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
+//! and `redis` each say how; `keys` spells every key once.
+
+mod builder;
+#[cfg(test)]
+mod contract;
+mod error;
+mod handle;
+mod health;
+pub(crate) mod keys;
+mod memory;
+mod redis;
+pub(crate) mod verbs;
+
+pub(crate) use self::builder::Settings;
+pub use self::builder::StoreBuilder;
+pub use self::error::StoreError;
+pub(crate) use self::handle::Asking;
+pub use self::handle::Store;
+pub use self::health::Health;

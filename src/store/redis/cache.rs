@@ -1,0 +1,102 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+
+use super::command::{Command, PURGE, STORE_RESPONSE};
+use super::session::millis;
+use super::{OnRedis, Redis, Unexpected, reply};
+use crate::policy::caching::StoredResponse;
+use crate::store::StoreError;
+use crate::store::error::Kind;
+use crate::store::keys::{Fingerprint, Keys};
+use crate::store::verbs::{
+    LastPurge, LoadResponse, LoadedResponse, PURGE_MEMORY, PurgeUri, StoreResponse,
+};
+
+/// How many responses a purge drops in one round trip: a million at once would hold Redis up.
+const BATCH: usize = 500;
+
+/// The last purge of anything is only compared with itself; forgotten, the next one is later.
+const LAST_PURGE_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl OnRedis for LoadResponse {
+    fn command(&self, keys: &Keys) -> Command {
+        Command::new("MGET").arg(keys.response(&self.response)).arg(keys.last_purge())
+    }
+
+    fn answer(reply: Value) -> Result<LoadedResponse, Unexpected> {
+        let [response, last_purge] = reply::array(reply)?.map(reply::bytes);
+        let response = response?.and_then(|bytes| StoredResponse::decode(bytes.into()));
+        let last_purge = last_purge?
+            .and_then(|digits| std::str::from_utf8(&digits).ok()?.parse().ok())
+            .unwrap_or_default();
+        Ok(LoadedResponse { response: response.map(Arc::new), last_purge: LastPurge(last_purge) })
+    }
+}
+
+impl OnRedis for StoreResponse {
+    fn command(&self, keys: &Keys) -> Command {
+        let mut names = vec![keys.response(&self.response), keys.purged(&self.uri)];
+        for tag in &self.tags {
+            names.extend([keys.tagged(tag), keys.purged(tag)]);
+        }
+        Command::script(&STORE_RESPONSE, &names)
+            .arg(self.stored.encode())
+            .arg(millis(self.stored.freshness.time_to_live()))
+            .arg(self.seen.0)
+            .arg(self.response.as_bytes())
+    }
+
+    fn answer(reply: Value) -> Result<bool, Unexpected> {
+        Ok(reply::integer(&reply)? == 1)
+    }
+}
+
+impl OnRedis for PurgeUri {
+    fn command(&self, keys: &Keys) -> Command {
+        purge(&[keys.last_purge(), keys.purged(&self.uri), keys.response(&self.uri)])
+    }
+
+    fn answer(_: Value) -> Result<(), Unexpected> {
+        Ok(())
+    }
+}
+
+impl Redis {
+    /// Marks the tag first, so that nothing made before can be stored from here on; then drops
+    /// what the tag's index lists, and only what was dropped leaves the index: a purge that breaks
+    /// off can be made again.
+    pub(crate) async fn purge_tag(&self, tag: Fingerprint) -> Result<u64, StoreError> {
+        self.supervisor.call(purge(&[self.keys.last_purge(), self.keys.purged(&tag)])).await?;
+        let index = self.keys.tagged(&tag);
+        let listed = self.supervisor.call(Command::new("ZCARD").arg(&index)).await?;
+        let listed = reply::count(&listed).map_err(unexpected)? as usize;
+        let mut dropped = 0;
+        for _ in 0..listed.div_ceil(BATCH) {
+            let batch = Command::new("ZRANGE").arg(&index).arg(0).arg(BATCH - 1);
+            let members = reply::list(self.supervisor.call(batch).await?).map_err(unexpected)?;
+            let members: Vec<Vec<u8>> =
+                members.into_iter().filter_map(|it| reply::bytes(it).ok().flatten()).collect();
+            if members.is_empty() {
+                break;
+            }
+            let responses = members.iter().filter_map(|member| Fingerprint::from_bytes(member));
+            let responses: Vec<String> = responses.map(|it| self.keys.response(&it)).collect();
+            if !responses.is_empty() {
+                let unlinked = self.supervisor.call(Command::new("UNLINK").arg(responses)).await?;
+                dropped += reply::count(&unlinked).map_err(unexpected)?;
+            }
+            self.supervisor.call(Command::new("ZREM").arg(&index).arg(members)).await?;
+        }
+        Ok(dropped)
+    }
+}
+
+fn purge(names: &[String]) -> Command {
+    Command::script(&PURGE, names).arg(millis(LAST_PURGE_MEMORY)).arg(millis(PURGE_MEMORY))
+}
+
+fn unexpected(_: Unexpected) -> StoreError {
+    StoreError::new(Kind::UnexpectedReply)
+}

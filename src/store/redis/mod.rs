@@ -1,0 +1,63 @@
+//! The store on Redis: `endpoint` says where, `supervisor` keeps the connection, one file per noun
+//! says how each verb is spelled.
+
+mod cache;
+mod command;
+mod endpoint;
+mod rate_limit;
+mod reply;
+mod session;
+mod supervisor;
+mod token;
+
+use std::sync::Arc;
+
+pub(crate) use self::command::Command;
+pub(crate) use self::endpoint::Endpoint;
+pub(crate) use self::reply::Unexpected;
+use self::supervisor::Supervisor;
+use super::error::Kind;
+use super::health::Health;
+use super::keys::Keys;
+use super::verbs::Verb;
+use super::{Settings, StoreError};
+use crate::policy::Timestamp;
+
+/// How a verb is spelled for Redis.
+pub(crate) trait OnRedis: Verb {
+    fn command(&self, keys: &Keys) -> Command;
+
+    /// Reads the reply to `command`.
+    fn answer(reply: redis::Value) -> Result<Self::Answer, Unexpected>;
+}
+
+#[derive(Debug)]
+pub(crate) struct Redis {
+    keys: Keys,
+    supervisor: Supervisor,
+}
+
+impl Redis {
+    pub(crate) async fn connect(url: &str, settings: &Settings) -> Result<Redis, StoreError> {
+        let keys = Keys::new(&settings.prefix);
+        let endpoint = Endpoint::new(url, keys.probe())?;
+        let supervisor = Supervisor::start(endpoint, settings).await?;
+        Ok(Redis { keys, supervisor })
+    }
+
+    pub(crate) async fn ask<V: OnRedis>(
+        self: Arc<Redis>,
+        verb: V,
+    ) -> Result<V::Answer, StoreError> {
+        let reply = self.supervisor.call(verb.command(&self.keys)).await?;
+        V::answer(reply).map_err(|Unexpected| StoreError::new(Kind::UnexpectedReply))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.supervisor.now()
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.supervisor.health()
+    }
+}

@@ -1,0 +1,39 @@
+//! Reads replies. The redis crate's own conversions put the reply into their errors, and a reply
+//! holds sessions and bodies; these say nothing but that it was unexpected.
+
+use redis::Value;
+
+/// The reply has a shape that its command does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unexpected;
+
+pub(super) fn integer(value: &Value) -> Result<i64, Unexpected> {
+    match value {
+        Value::Int(int) => Ok(*int),
+        _ => Err(Unexpected),
+    }
+}
+
+/// An integer that is not negative.
+pub(super) fn count(value: &Value) -> Result<u64, Unexpected> {
+    integer(value)?.try_into().map_err(|_| Unexpected)
+}
+
+pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>, Unexpected> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        _ => Err(Unexpected),
+    }
+}
+
+pub(super) fn array<const N: usize>(value: Value) -> Result<[Value; N], Unexpected> {
+    list(value)?.try_into().map_err(|_| Unexpected)
+}
+
+pub(super) fn list(value: Value) -> Result<Vec<Value>, Unexpected> {
+    match value {
+        Value::Array(values) => Ok(values),
+        _ => Err(Unexpected),
+    }
+}

@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use redis::Value;
+
+use super::command::{Command, SAVE_SESSION};
+use super::{OnRedis, Unexpected, reply};
+use crate::policy::session::Record;
+use crate::store::keys::Keys;
+use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, Saved};
+
+impl OnRedis for LoadSession {
+    fn command(&self, keys: &Keys) -> Command {
+        Command::new("GETEX").arg(keys.session(&self.id)).arg("PX").arg(millis(self.idle))
+    }
+
+    fn answer(reply: Value) -> Result<Option<Record>, Unexpected> {
+        Ok(reply::bytes(reply)?.and_then(|bytes| Record::decode(&bytes)))
+    }
+}
+
+impl OnRedis for CreateSession {
+    fn command(&self, keys: &Keys) -> Command {
+        Command::new("SET")
+            .arg(keys.session(&self.id))
+            .arg(self.record.encode())
+            .arg("PX")
+            .arg(millis(self.time_to_live))
+    }
+
+    fn answer(reply: Value) -> Result<(), Unexpected> {
+        matches!(reply, Value::Okay).then_some(()).ok_or(Unexpected)
+    }
+}
+
+impl OnRedis for SaveSession {
+    fn command(&self, keys: &Keys) -> Command {
+        let mut names = vec![keys.session(&self.id)];
+        names.extend(self.rotate_to.map(|id| keys.session(&id)));
+        Command::script(&SAVE_SESSION, &names)
+            .arg(&self.from[..])
+            .arg(self.record.encode())
+            .arg(millis(self.time_to_live))
+    }
+
+    fn answer(reply: Value) -> Result<Saved, Unexpected> {
+        match reply {
+            Value::Int(1) => Ok(Saved::Saved),
+            Value::Int(0) => Ok(Saved::Gone),
+            Value::BulkString(bytes) => {
+                Ok(Record::decode(&bytes).map_or(Saved::Gone, Saved::Conflict))
+            }
+            _ => Err(Unexpected),
+        }
+    }
+}
+
+impl OnRedis for EndSession {
+    fn command(&self, keys: &Keys) -> Command {
+        Command::new("DEL").arg(keys.session(&self.id))
+    }
+
+    fn answer(reply: Value) -> Result<(), Unexpected> {
+        reply::integer(&reply).map(drop)
+    }
+}
+
+/// Redis refuses a time to live of 0.
+pub(super) fn millis(duration: Duration) -> u64 {
+    (duration.as_millis() as u64).max(1)
+}
