@@ -1,0 +1,156 @@
+//! The support crate's own connection to a server, with a ledger of what it sent, so that counts
+//! and monitors can leave it out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use redis::{Cmd, Parser, RedisResult, Value, from_redis_value};
+
+use crate::{Counts, lock};
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One connection, opened at first use and again after the server closed it.
+///
+/// Not `redis::Client`, whose handshake and cleverness would show up in the counts.
+pub(crate) struct Client {
+    port: u16,
+    password: Option<String>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Connection>,
+    ledger: Ledger,
+}
+
+/// What the support crate itself did to the server.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// Requests sent; the server reads once for each.
+    pub(crate) reads: u64,
+    /// Commands by their first two words in lower case: some are counted under both.
+    pub(crate) commands: BTreeMap<(String, String), u64>,
+    /// The local ends of its connections, as `MONITOR` prints them.
+    addresses: BTreeSet<String>,
+}
+
+/// A connection on which nothing is sent but what is asked for.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    parser: Parser,
+}
+
+impl Client {
+    pub(crate) fn new(port: u16, password: Option<String>) -> Self {
+        Self { port, password, state: Mutex::default() }
+    }
+
+    /// Sends one command and waits for the answer; an error answer is an `Err`.
+    pub(crate) fn call(&self, args: &[&str]) -> RedisResult<Value> {
+        self.call_with(&mut lock(&self.state), args)
+    }
+
+    /// The server's counts less what this crate caused.
+    pub(crate) fn counts(&self) -> RedisResult<Counts> {
+        let state = &mut *lock(&self.state);
+        let info: String = from_redis_value(self.call_with(state, &["INFO", "all"])?)?;
+        // The server counts a read before it runs the command, and the command after it ran. So
+        // this `INFO` saw its own read but not itself.
+        let mut commands = state.ledger.commands.clone();
+        *commands.entry(("info".to_owned(), "all".to_owned())).or_default() -= 1;
+        Ok(Counts::from_info(&info, state.ledger.reads, &commands))
+    }
+
+    /// A further connection, for what cannot share one.
+    pub(crate) fn connect(&self) -> RedisResult<Connection> {
+        self.connect_with(&mut lock(&self.state).ledger)
+    }
+
+    /// Sends one command over a connection from [`Self::connect`].
+    pub(crate) fn call_over(
+        &self,
+        connection: &mut Connection,
+        args: &[&str],
+    ) -> RedisResult<Value> {
+        connection.call(args, &mut lock(&self.state).ledger)
+    }
+
+    /// Whether the connection with this local end is one of this client's.
+    pub(crate) fn owns(&self, address: &str) -> bool {
+        lock(&self.state).ledger.addresses.contains(address)
+    }
+
+    /// Forgets everything, for a server that started again from zero.
+    pub(crate) fn reset(&self) {
+        *lock(&self.state) = State::default();
+    }
+
+    fn call_with(&self, state: &mut State, args: &[&str]) -> RedisResult<Value> {
+        let mut connection = match state.connection.take().filter(Connection::is_open) {
+            Some(connection) => connection,
+            None => self.connect_with(&mut state.ledger)?,
+        };
+        let answer = connection.call(args, &mut state.ledger);
+        // After any other failure the next answer might belong to this command.
+        if answer.as_ref().err().is_none_or(is_answer) {
+            state.connection = Some(connection);
+        }
+        answer
+    }
+
+    fn connect_with(&self, ledger: &mut Ledger) -> RedisResult<Connection> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        ledger.addresses.insert(stream.local_addr()?.to_string());
+        let mut connection = Connection { stream, parser: Parser::new() };
+        if let Some(password) = &self.password {
+            connection.call(&["AUTH", password], ledger)?;
+        }
+        Ok(connection)
+    }
+}
+
+impl Connection {
+    /// The next thing the server sends.
+    pub(crate) fn read(&mut self) -> RedisResult<Value> {
+        self.parser.parse_value(&self.stream)
+    }
+
+    /// The socket, to set it up or to close it from another thread.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn call(&mut self, args: &[&str], ledger: &mut Ledger) -> RedisResult<Value> {
+        let mut command = Cmd::new();
+        command.arg(args);
+        self.stream.write_all(&command.get_packed_command())?;
+        ledger.reads += 1;
+        let answer = self.read()?.extract_error()?;
+        let word = |at: usize| args.get(at).map_or_else(String::new, |word| word.to_lowercase());
+        *ledger.commands.entry((word(0), word(1))).or_default() += 1;
+        Ok(answer)
+    }
+
+    fn is_open(&self) -> bool {
+        let peek = || {
+            self.stream.set_nonblocking(true)?;
+            let peeked = self.stream.peek(&mut [0]);
+            self.stream.set_nonblocking(false)?;
+            peeked
+        };
+        matches!(peek(), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+}
+
+/// Whether the server itself answered with this error.
+pub(crate) fn is_answer(error: &redis::RedisError) -> bool {
+    error.code().is_some()
+}
