@@ -8,11 +8,9 @@ pub(crate) const DEADLINES: u32 = 3;
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// How one call on a connection ended, as far as the connection's health is concerned.
+/// How a call on a connection failed, as far as the connection's health is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome<'a> {
-    /// The server replied, even if with an error about this one command.
-    Replied,
+pub(crate) enum Failure<'a> {
     /// Nothing came within the deadline, for the `n`th time in a row.
     Deadline { in_a_row: u32 },
     /// The socket failed or closed.
@@ -21,18 +19,17 @@ pub(crate) enum Outcome<'a> {
     ErrorReply { code: &'a str },
 }
 
-/// Whether a connection should be given up after `outcome`.
+/// Whether a connection should be given up after `failure`.
 ///
 /// An error reply speaks of the connection only when every other command on it would fare the
 /// same: a role or a password has changed, or the server is not ready. `WRONGTYPE`, `NOPERM` and a
 /// plain `ERR` speak of one command, and giving up for them would let one bad key take every
 /// request down.
-pub(crate) fn gives_up(outcome: Outcome<'_>) -> bool {
-    match outcome {
-        Outcome::Replied => false,
-        Outcome::Deadline { in_a_row } => in_a_row >= DEADLINES,
-        Outcome::Disconnected => true,
-        Outcome::ErrorReply { code } => {
+pub(crate) fn gives_up(failure: Failure<'_>) -> bool {
+    match failure {
+        Failure::Deadline { in_a_row } => in_a_row >= DEADLINES,
+        Failure::Disconnected => true,
+        Failure::ErrorReply { code } => {
             matches!(code, "READONLY" | "NOAUTH" | "WRONGPASS" | "MASTERDOWN" | "LOADING")
         }
     }
@@ -54,17 +51,17 @@ mod tests {
     #[test]
     fn one_bad_command_does_not_give_the_connection_up() {
         for code in ["WRONGTYPE", "NOPERM", "ERR", "OOM", "NOSCRIPT", "BUSY"] {
-            assert!(!gives_up(Outcome::ErrorReply { code }), "{code}");
+            assert!(!gives_up(Failure::ErrorReply { code }), "{code}");
         }
         for code in ["READONLY", "NOAUTH", "MASTERDOWN", "LOADING"] {
-            assert!(gives_up(Outcome::ErrorReply { code }), "{code}");
+            assert!(gives_up(Failure::ErrorReply { code }), "{code}");
         }
     }
 
     #[test]
     fn the_third_deadline_in_a_row_gives_up() {
         assert_eq!(
-            [1, 2, 3].map(|in_a_row| gives_up(Outcome::Deadline { in_a_row })),
+            [1, 2, 3].map(|in_a_row| gives_up(Failure::Deadline { in_a_row })),
             [false, false, true]
         );
     }

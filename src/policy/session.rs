@@ -105,6 +105,14 @@ impl Changes {
         *self = Changes { cleared: true, fields: BTreeMap::new() };
     }
 
+    /// The field's new value: `None` when it is as it was, `Some(None)` when it was removed.
+    pub(crate) fn get(&self, field: &str) -> Option<Option<&Value>> {
+        match self.fields.get(field) {
+            Some(value) => Some(value.as_ref()),
+            None => self.cleared.then_some(None),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         !self.cleared && self.fields.is_empty()
     }

@@ -69,7 +69,7 @@ pub(crate) struct SaveSession {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Saved {
-    Saved,
+    Done,
     /// Another request saved first: this is what it saved.
     Conflict(Record),
     /// The session was ended, or expired, or holds nothing readable.

@@ -50,7 +50,7 @@ impl OnMemory for SaveSession {
                 sessions.insert(self.id, before, weight_before, now.after(self.time_to_live), now);
             return Err(StoreError::new(Kind::Full));
         }
-        Ok(Saved::Saved)
+        Ok(Saved::Done)
     }
 }
 

@@ -6,7 +6,7 @@ use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError, Value};
 
 use super::{command, reply};
-use crate::policy::breaker::{Outcome, gives_up};
+use crate::policy::breaker::{Failure, gives_up};
 use crate::policy::{Timestamp, micros};
 use crate::store::StoreError;
 use crate::store::error::Kind;
@@ -92,7 +92,7 @@ impl Endpoint {
         let received = wall_clock();
         for reply in &replies {
             if let Value::ServerError(error) = reply
-                && gives_up(Outcome::ErrorReply { code: error.code() })
+                && gives_up(Failure::ErrorReply { code: error.code() })
             {
                 return Err(StoreError::reply(error.code()));
             }

@@ -44,7 +44,7 @@ impl OnRedis for SaveSession {
 
     fn answer(reply: Value) -> Result<Saved, Unexpected> {
         match reply {
-            Value::Int(1) => Ok(Saved::Saved),
+            Value::Int(1) => Ok(Saved::Done),
             Value::Int(0) => Ok(Saved::Gone),
             Value::BulkString(bytes) => {
                 Ok(Record::decode(&bytes).map_or(Saved::Gone, Saved::Conflict))

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::Command;
 use super::endpoint::{Dialed, Endpoint, wall_clock};
 use crate::policy::Timestamp;
-use crate::policy::breaker::{Outcome, backoff, gives_up};
+use crate::policy::breaker::{Failure, backoff, gives_up};
 use crate::store::error::Kind;
 use crate::store::health::Health;
 use crate::store::{Settings, StoreError};
@@ -89,7 +89,7 @@ impl Supervisor {
             Err(_) => {
                 let in_a_row = link.deadlines_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
                 let error = StoreError::new(Kind::Timeout);
-                if gives_up(Outcome::Deadline { in_a_row }) {
+                if gives_up(Failure::Deadline { in_a_row }) {
                     self.shared.lose(&link, &error);
                 }
                 Err(error)
@@ -123,14 +123,14 @@ impl Shared {
             }
             Err(error) => error,
         };
-        let (outcome, error) = match error.code() {
+        let (failure, error) = match error.code() {
             Some(code) => {
                 link.replied();
-                (Outcome::ErrorReply { code }, StoreError::reply(code))
+                (Failure::ErrorReply { code }, StoreError::reply(code))
             }
-            None => (Outcome::Disconnected, StoreError::new(Kind::Unavailable)),
+            None => (Failure::Disconnected, StoreError::new(Kind::Unavailable)),
         };
-        if gives_up(outcome) {
+        if gives_up(failure) {
             self.lose(link, &error);
         }
         Err(error)

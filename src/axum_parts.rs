@@ -1,0 +1,25 @@
+//! What axum leaves in a request that its core crate has no type for.
+
+use std::net::SocketAddr;
+
+use http::Uri;
+use http::request::Parts;
+
+#[cfg(feature = "axum")]
+pub(crate) fn peer(head: &Parts) -> Option<SocketAddr> {
+    head.extensions.get::<axum::extract::ConnectInfo<SocketAddr>>().map(|info| info.0)
+}
+
+#[cfg(not(feature = "axum"))]
+pub(crate) fn peer(_: &Parts) -> Option<SocketAddr> {
+    None
+}
+
+/// The URI as the client sent it: `Router::nest` cuts its prefix off.
+pub(crate) fn original_uri(head: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = head.extensions.get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    &head.uri
+}

@@ -1,0 +1,294 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::body::Recording;
+use super::response::{Forwarded, only_if_cached, reuse};
+use super::service::Plan;
+use super::{CacheBody, CacheTags, key, tags};
+use crate::policy::Timestamp;
+use crate::policy::caching::{
+    CacheControl, Lookup, StoredResponse, Vary, is_fresh_enough, storable,
+};
+use crate::store::Asking;
+use crate::store::keys::Fingerprint;
+use crate::store::verbs::{LastPurge, LoadResponse, LoadedResponse, PurgeUri};
+
+pin_project! {
+    /// The response of a [`WithCache`](super::WithCache) service.
+    pub struct ResponseFuture<S, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        #[pin]
+        state: State<S, S::Future, ReqBody, ResBody>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, F, ReqBody, ResBody> {
+        /// Asking the store for a response.
+        Looking { asking: Asking<LoadedResponse>, looking: Option<Looking<S, ReqBody>> },
+        /// The handler's answer may be stored.
+        Calling { #[pin] future: F, miss: Option<Miss> },
+        /// The handler's answer is not to be stored.
+        Passing { #[pin] future: F, plan: Plan },
+        /// Waiting for the store, to which nothing more is to be added, before the answer leaves.
+        Settling { settling: Settling, response: Option<Response<CacheBody<ResBody>>> },
+        Done { response: Option<Response<CacheBody<ResBody>>> },
+    }
+}
+
+struct Looking<S, ReqBody> {
+    plan: Plan,
+    service: S,
+    head: Parts,
+    body: ReqBody,
+    began: Timestamp,
+    /// The first variant, when a further one is looked for, and what was known of purges then.
+    first: Option<(Arc<StoredResponse>, LastPurge)>,
+}
+
+/// A request that goes to its handler, and what its answer is to be stored with.
+struct Miss {
+    plan: Plan,
+    head: Parts,
+    forwarded: Forwarded,
+    /// What is stored for the URI, when that is a response with another `Vary`.
+    first: Option<Arc<StoredResponse>>,
+    /// `None` when the store did not answer: then nothing is stored.
+    seen: Option<LastPurge>,
+    began: Timestamp,
+}
+
+enum Settling {
+    Stored(Asking<bool>),
+    Purged(Asking<()>),
+}
+
+/// Where a look-up leads.
+enum Step<S, ReqBody> {
+    Hit(Looking<S, ReqBody>, Arc<StoredResponse>),
+    Look(Fingerprint, Looking<S, ReqBody>),
+    Forward(Looking<S, ReqBody>, Forwarded, Option<LastPurge>),
+}
+
+impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    pub(super) fn looking(plan: Plan, service: S, head: Parts, body: ReqBody) -> Self {
+        let began = plan.store.now();
+        let asking = plan.store.ask(LoadResponse { response: plan.uri });
+        let looking = Some(Looking { plan, service, head, body, began, first: None });
+        ResponseFuture { state: State::Looking { asking, looking } }
+    }
+
+    pub(super) fn passing(plan: Plan, future: S::Future) -> Self {
+        ResponseFuture { state: State::Passing { future, plan } }
+    }
+
+    pub(super) fn done(response: Response<CacheBody<ResBody>>) -> Self {
+        ResponseFuture { state: State::Done { response: Some(response) } }
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    type Output = Result<Response<CacheBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                StateProj::Looking { asking, looking } => {
+                    let answer = ready!(Pin::new(asking).poll(cx));
+                    let looking = looking.take().expect("looked up once");
+                    let now = looking.plan.store.now();
+                    match looking.next(answer.ok(), now) {
+                        Step::Hit(looking, stored) => {
+                            let request = &looking.head.headers;
+                            let response = reuse(request, &stored, stored.age(now));
+                            State::Done { response: Some(response) }
+                        }
+                        Step::Look(response, looking) => State::Looking {
+                            asking: looking.plan.store.ask(LoadResponse { response }),
+                            looking: Some(looking),
+                        },
+                        Step::Forward(looking, forwarded, seen) => {
+                            match looking.call(forwarded, seen) {
+                                Some((future, miss)) => State::Calling { future, miss: Some(miss) },
+                                None => State::Done { response: Some(only_if_cached()) },
+                            }
+                        }
+                    }
+                }
+                StateProj::Calling { future, miss } => {
+                    let response = ready!(future.poll(cx))?;
+                    miss.take().expect("answered once").keep(response)
+                }
+                StateProj::Passing { future, plan } => {
+                    let mut response = ready!(future.poll(cx))?.map(CacheBody::passing);
+                    let changes = plan.lookup == Lookup::Invalidate;
+                    let forwarded = if changes { Forwarded::Method } else { Forwarded::Bypass };
+                    forwarded.note(response.headers_mut(), false);
+                    // RFC 9111, 4.4: an answer that is no error.
+                    let status = response.status();
+                    let response = Some(response);
+                    if changes && (status.is_success() || status.is_redirection()) {
+                        let purge = plan.store.ask(PurgeUri { uri: plan.uri });
+                        State::Settling { settling: Settling::Purged(purge), response }
+                    } else {
+                        State::Done { response }
+                    }
+                }
+                StateProj::Settling { settling, response } => {
+                    ready!(settling.poll(cx));
+                    State::Done { response: response.take() }
+                }
+                StateProj::Done { response } => {
+                    return Poll::Ready(Ok(response.take().expect("polled after it was ready")));
+                }
+            };
+            this.state.set(next);
+        }
+    }
+}
+
+impl<S, ReqBody> Looking<S, ReqBody> {
+    fn next(mut self, answer: Option<LoadedResponse>, now: Timestamp) -> Step<S, ReqBody> {
+        let Some(LoadedResponse { response, last_purge }) = answer else {
+            return Step::Forward(self, Forwarded::Bypass, None);
+        };
+        // Of two look-ups the first is the one that came before everything.
+        let seen = self.first.as_ref().map_or(last_purge, |(_, seen)| *seen);
+        let request = &self.head.headers;
+        let Some(stored) = response else {
+            let forwarded =
+                if self.first.is_some() { Forwarded::VaryMiss } else { Forwarded::UriMiss };
+            return Step::Forward(self, forwarded, Some(seen));
+        };
+        if !stored.vary.matches(request) {
+            if self.first.is_some() {
+                return Step::Forward(self, Forwarded::VaryMiss, Some(seen));
+            }
+            let variant = key::variant(&self.plan.uri, &stored, &stored.vary.in_request(request));
+            self.first = Some((stored, seen));
+            return Step::Look(variant, self);
+        }
+        let wanted = self.plan.lookup == Lookup::Stored
+            && is_fresh_enough(request, stored.age(now), stored.freshness.lifetime);
+        if wanted {
+            Step::Hit(self, stored)
+        } else {
+            Step::Forward(self, Forwarded::Request, Some(seen))
+        }
+    }
+
+    /// Calls the handler; `None` when the client wants that not to be done.
+    fn call(mut self, forwarded: Forwarded, seen: Option<LastPurge>) -> Option<(S::Future, Miss)>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        if CacheControl::of(&self.head.headers).only_if_cached {
+            return None;
+        }
+        let kept = self.head.clone();
+        let future = self.service.call(Request::from_parts(self.head, self.body));
+        let first = self.first.map(|(first, _)| first);
+        let (plan, began) = (self.plan, self.began);
+        Some((future, Miss { plan, head: kept, forwarded, first, seen, began }))
+    }
+}
+
+impl Miss {
+    /// The handler's answer, kept as it passes if it may be stored.
+    fn keep<S, F, ReqBody, ResBody: Body>(
+        self,
+        response: Response<ResBody>,
+    ) -> State<S, F, ReqBody, ResBody> {
+        let forwarded = self.forwarded;
+        let (mut head, body) = response.into_parts();
+        let recording = self.recording(&head, &body);
+        forwarded.note(&mut head.headers, recording.is_some());
+        match recording {
+            // Nobody reads a body that has ended before it began.
+            Some(recording) if body.is_end_stream() => State::Settling {
+                settling: Settling::Stored(recording.store()),
+                response: Some(Response::from_parts(head, CacheBody::passing(body))),
+            },
+            Some(recording) => {
+                let body = CacheBody::recording(body, recording);
+                State::Done { response: Some(Response::from_parts(head, body)) }
+            }
+            None => {
+                let body = CacheBody::passing(body);
+                State::Done { response: Some(Response::from_parts(head, body)) }
+            }
+        }
+    }
+
+    fn recording<B: Body>(self, response: &http::response::Parts, body: &B) -> Option<Recording> {
+        let Plan { store, uri, personal, settings, .. } = self.plan;
+        let seen = self.seen?;
+        let freshness = storable(&self.head, response, personal.is_marked())?;
+        let vary = Vary::of(&response.headers, &self.head.headers)?;
+        let tags = response.extensions.get::<CacheTags>();
+        let tags = tags.map_or(&[][..], CacheTags::fingerprints).to_vec();
+        let length = response.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let length = length.or_else(|| body.size_hint().exact());
+        if tags.len() > tags::MOST || length.is_some_and(|it| it > settings.max_body as u64) {
+            return None;
+        }
+        // A further variant joins the first one; a response chosen by other fields takes its place.
+        let key = match self.first {
+            Some(first) if first.vary.names() == vary.names() => key::variant(&uri, &first, &vary),
+            _ => uri,
+        };
+        let head = StoredResponse::new(response, vary, freshness, store.now(), fastrand::u64(..));
+        let (began, max_body, bytes) = (self.began, settings.max_body, BytesMut::new());
+        Some(Recording { store, key, uri, tags, seen, began, head, max_body, length, bytes })
+    }
+}
+
+impl Settling {
+    /// The answer leaves in any case; what the store could not do is in the log.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (what, result) = match self {
+            Settling::Stored(asking) => {
+                ("a response was not stored", ready!(Pin::new(asking).poll(cx)).map(drop))
+            }
+            Settling::Purged(asking) => {
+                ("a changed response was not dropped", ready!(Pin::new(asking).poll(cx)))
+            }
+        };
+        if let Err(error) = result {
+            tracing::warn!(error = %error, "{what}");
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

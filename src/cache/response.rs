@@ -1,0 +1,77 @@
+//! Makes responses of what is stored, and says in `Cache-Status` (RFC 9211) what the cache did.
+
+use std::time::Duration;
+
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use super::CacheBody;
+use crate::policy::caching::{StoredResponse, is_not_modified};
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Why a request went to its handler (RFC 9211, 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forwarded {
+    /// Nothing is stored for the URI.
+    UriMiss,
+    /// Something is stored for the URI, for other values of the fields in its `Vary`.
+    VaryMiss,
+    /// What is stored is not as fresh as the request wants it.
+    Request,
+    /// The method is none that a stored response answers.
+    Method,
+    /// The request wants no part of a cache, or the store cannot answer.
+    Bypass,
+}
+
+impl Forwarded {
+    pub(super) fn note(self, headers: &mut HeaderMap, stored: bool) {
+        let value = match (self, stored) {
+            (Forwarded::UriMiss, true) => "tower-redis-kit; fwd=uri-miss; stored",
+            (Forwarded::UriMiss, false) => "tower-redis-kit; fwd=uri-miss",
+            (Forwarded::VaryMiss, true) => "tower-redis-kit; fwd=vary-miss; stored",
+            (Forwarded::VaryMiss, false) => "tower-redis-kit; fwd=vary-miss",
+            (Forwarded::Request, true) => "tower-redis-kit; fwd=request; stored",
+            (Forwarded::Request, false) => "tower-redis-kit; fwd=request",
+            (Forwarded::Method, _) => "tower-redis-kit; fwd=method",
+            (Forwarded::Bypass, _) => "tower-redis-kit; fwd=bypass",
+        };
+        // The cache nearest to the handler comes first (RFC 9211, 2).
+        headers.append(CACHE_STATUS, HeaderValue::from_static(value));
+    }
+}
+
+/// A hit: the stored response, or 304 where the client has it already.
+pub(super) fn reuse<B>(
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    age: Duration,
+) -> Response<CacheBody<B>> {
+    let mut headers = stored.headers.clone();
+    headers.insert(AGE, age.as_secs().into());
+    let left = stored.freshness.lifetime.saturating_sub(age).as_secs_f64().ceil() as u64;
+    let hit = format!("tower-redis-kit; hit; ttl={left}");
+    headers.append(CACHE_STATUS, HeaderValue::try_from(hit).expect("digits are header characters"));
+    let not_modified = stored.status == StatusCode::OK && is_not_modified(request, &stored.headers);
+    let (status, body) = if not_modified {
+        // RFC 9110, 15.4.5: no fields that describe a body which does not come.
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(CONTENT_TYPE);
+        (StatusCode::NOT_MODIFIED, CacheBody::empty())
+    } else {
+        headers.entry(CONTENT_LENGTH).or_insert_with(|| stored.body.len().into());
+        (stored.status, CacheBody::stored(stored.body.clone()))
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// RFC 9111, 5.2.1.7: the client wants a stored response or none, and there is none.
+pub(super) fn only_if_cached<B>() -> Response<CacheBody<B>> {
+    let mut response = Response::new(CacheBody::empty());
+    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    response
+}

@@ -1,0 +1,89 @@
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tower_service::Service;
+
+use super::layer::Settings;
+use super::{Cache, CacheBody, ResponseFuture, key};
+use crate::personal::Personal;
+use crate::policy::caching::{Lookup, lookup};
+use crate::refusal::refusal;
+use crate::store::keys::Fingerprint;
+use crate::store_layer::find;
+use crate::{MissingStore, Store};
+
+/// The service that [`CacheLayer`](super::CacheLayer) makes.
+#[derive(Clone, Debug)]
+pub struct WithCache<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+/// What a request asks of the cache, and with what.
+pub(super) struct Plan {
+    pub(super) lookup: Lookup,
+    pub(super) store: Store,
+    pub(super) uri: Fingerprint,
+    pub(super) personal: Personal,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl<S> WithCache<S> {
+    pub(super) fn new(inner: S, settings: Arc<Settings>) -> WithCache<S> {
+        WithCache { inner, settings }
+    }
+
+    fn plan(&self, head: &mut Parts) -> Result<Plan, MissingStore> {
+        let store = find(self.settings.store.as_ref(), &head.extensions)?;
+        head.extensions.insert(Cache::new(store.clone()));
+        Ok(Plan {
+            lookup: lookup(head),
+            store,
+            uri: key::uri(head),
+            personal: Personal::of(&mut head.extensions),
+            settings: self.settings.clone(),
+        })
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for WithCache<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ResBody: Body,
+{
+    type Response = Response<CacheBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        let plan = match self.plan(&mut head) {
+            Ok(plan) => plan,
+            Err(missing) => {
+                let response = refusal::<(), _>(StatusCode::INTERNAL_SERVER_ERROR, missing);
+                return ResponseFuture::done(response.map(|()| CacheBody::empty()));
+            }
+        };
+        match plan.lookup {
+            Lookup::Bypass | Lookup::Invalidate => {
+                let request = Request::from_parts(head, body);
+                ResponseFuture::passing(plan, self.inner.call(request))
+            }
+            Lookup::Stored | Lookup::Refresh => {
+                // The service that was polled ready goes into the future; its clone, which was
+                // not, stays to be polled.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::looking(plan, ready, head, body)
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Answers 429 when somebody has used up a quota.
+//!
+//! A limit is a name, a [`Quota`] and a key: what counts as one caller. The layer takes one request
+//! from the caller's quota by GCRA, atomically, in one command.
+//!
+//! ```
+//! use axum::{Router, body::Body, routing::get};
+//! use http::{Request, StatusCode};
+//! use tower::ServiceExt;
+//! use tower_redis_kit::rate_limit::{Header, Quota, RateLimitLayer};
+//! use tower_redis_kit::{Store, StoreLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let app = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(RateLimitLayer::new("hello", Quota::per_minute(2), Header::new("x-api-key")))
+//!     .layer(StoreLayer::new(Store::memory()));
+//!
+//! let request = || Request::get("/").header("x-api-key", "k").body(Body::empty()).unwrap();
+//! for _ in 0..2 {
+//!     assert_eq!(app.clone().oneshot(request()).await.unwrap().status(), StatusCode::OK);
+//! }
+//! let refused = app.oneshot(request()).await.unwrap();
+//! assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+//! assert_eq!(refused.headers()["retry-after"], "30");
+//! # }
+//! ```
+//!
+//! # Answers
+//! Every response carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers,
+//! as of -10), appended, so stacked limits all show: `"hello";q=2;w=60` and `"hello";r=1;t=30`,
+//! where `t` is the number of seconds until the whole burst is there again, or, when refused, until
+//! the request may be repeated. A refusal is a 429 with `Retry-After` and an empty body; its reason
+//! is [`Limited`] in the response's extensions, from which
+//! [`map_response`](https://docs.rs/tower/latest/tower/struct.ServiceBuilder.html#method.map_response)
+//! or axum's `middleware::map_response` can make any body.
+//!
+//! # When the store cannot answer
+//! See [`Fallback`]. By default the limit goes on in this process.
+//!
+//! # Cancel safety
+//! A client that leaves before the answer has spent its request.
+
+mod fallback;
+mod fields;
+mod future;
+mod key;
+mod layer;
+mod rejection;
+mod service;
+
+pub use self::fallback::Fallback;
+pub use self::future::ResponseFuture;
+pub use self::key::{Header, Key, KeyExtractor, PeerAddr, PeerIp};
+pub use self::layer::RateLimitLayer;
+pub use self::rejection::{Limited, MissingPeer};
+pub use self::service::RateLimit;
+pub use crate::policy::Quota;

@@ -1,0 +1,174 @@
+//! The session's cookie: its id on the wire, and its attributes.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cookie::{Cookie, SameSite};
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+
+use super::SessionError;
+use crate::store::keys::Fingerprint;
+
+const ID_BYTES: usize = 32;
+
+/// A session's secret: who knows it, is in.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct SessionId([u8; ID_BYTES]);
+
+impl SessionId {
+    pub(super) fn random() -> Result<SessionId, SessionError> {
+        let mut bytes = [0; ID_BYTES];
+        getrandom::fill(&mut bytes).map_err(|_| SessionError::NoRandomness)?;
+        Ok(SessionId(bytes))
+    }
+
+    /// What the store knows it by.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&[&self.0])
+    }
+
+    fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    fn decode(text: &str) -> Option<SessionId> {
+        let mut bytes = [0; ID_BYTES];
+        // The length first: the decoder would work through a long value.
+        let fits = text.len() == ID_BYTES.div_ceil(3) * 4 - 1;
+        let length = fits.then(|| URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok())??;
+        (length == ID_BYTES).then_some(SessionId(bytes))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CookieSettings {
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) domain: Option<String>,
+    pub(super) secure: bool,
+    pub(super) same_site: SameSite,
+    pub(super) max_age: Option<std::time::Duration>,
+}
+
+impl CookieSettings {
+    /// The id in a request, if it has one in the form of ours.
+    pub(super) fn id(&self, headers: &HeaderMap) -> Option<SessionId> {
+        headers
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.split_once('='))
+            .filter(|(name, _)| name.trim() == self.name)
+            .find_map(|(_, value)| SessionId::decode(value.trim()))
+    }
+
+    /// The `Set-Cookie` that hands out `id`.
+    pub(super) fn set(&self, id: &SessionId) -> HeaderValue {
+        let mut cookie = self.with_attributes(id.encode());
+        let max_age = self.max_age.and_then(|max_age| max_age.try_into().ok());
+        cookie.set_max_age(max_age);
+        field(&cookie)
+    }
+
+    /// The `Set-Cookie` that takes the id back.
+    pub(super) fn remove(&self) -> HeaderValue {
+        let mut cookie = self.with_attributes(String::new());
+        cookie.make_removal();
+        field(&cookie)
+    }
+
+    fn with_attributes(&self, value: String) -> Cookie<'_> {
+        let mut cookie = Cookie::new(self.name.as_str(), value);
+        cookie.set_path(self.path.as_str());
+        if let Some(domain) = &self.domain {
+            cookie.set_domain(domain.as_str());
+        }
+        cookie.set_http_only(true);
+        cookie.set_secure(self.secure.then_some(true));
+        cookie.set_same_site(self.same_site);
+        cookie
+    }
+
+    /// Browsers drop a cookie without a word when its name promises what it does not keep
+    /// (RFC 6265bis, 4.1.3), and sessions then never begin.
+    pub(super) fn assert_prefix_is_kept(&self) {
+        let host = self.name.starts_with("__Host-");
+        assert!(
+            !host || (self.secure && self.path == "/" && self.domain.is_none()),
+            "a cookie named __Host-… must be Secure with Path=/ and no Domain, or browsers drop it: \
+             choose another name with `.cookie_name(\"session\")`"
+        );
+        assert!(
+            self.secure
+                || !(self.name.starts_with("__Secure-") || self.same_site == SameSite::None),
+            "browsers drop a cookie named __Secure-… or with SameSite=None that is not Secure"
+        );
+    }
+}
+
+fn field(cookie: &Cookie<'_>) -> HeaderValue {
+    HeaderValue::try_from(cookie.to_string()).expect("name and attributes are checked when set")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn settings() -> CookieSettings {
+        CookieSettings {
+            name: "sid".to_owned(),
+            path: "/".to_owned(),
+            domain: None,
+            secure: true,
+            same_site: SameSite::Lax,
+            max_age: None,
+        }
+    }
+
+    fn with_cookie(value: &[u8]) -> HeaderMap {
+        let value = HeaderValue::from_bytes(value).unwrap();
+        [(COOKIE, value)].into_iter().collect()
+    }
+
+    #[test]
+    fn an_id_survives_the_browser() {
+        let id = SessionId::random().unwrap();
+        let cookie = format!("a=b; sid={}; c", id.encode());
+        assert!(settings().id(&with_cookie(cookie.as_bytes())) == Some(id));
+    }
+
+    #[test]
+    fn the_cookie_is_guarded() {
+        let id = SessionId([7; 32]);
+        let set = settings().set(&id);
+        assert_eq!(
+            set,
+            "sid=BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc; HttpOnly; SameSite=Lax; Secure; Path=/"
+        );
+        let removed = settings().remove();
+        assert!(removed.to_str().unwrap().starts_with("sid=; "));
+        assert!(removed.to_str().unwrap().contains("Max-Age=0"));
+    }
+
+    #[test]
+    fn a_value_of_another_shape_is_no_id() {
+        for value in
+            ["", "x", &"A".repeat(42), &"A".repeat(44), &"=".repeat(43), &"A".repeat(99_999)]
+        {
+            let cookie = format!("sid={value}");
+            assert!(settings().id(&with_cookie(cookie.as_bytes())).is_none());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_cookie_is_read(value in prop::collection::vec(0x20u8..=0xff, 0..300)) {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                settings().id(&[(COOKIE, value)].into_iter().collect());
+            }
+        }
+    }
+}

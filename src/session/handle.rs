@@ -1,0 +1,317 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::HeaderValue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::cookie::SessionId;
+use super::layer::Settings;
+use super::{Fallback, SessionError};
+use crate::personal::Personal;
+use crate::policy::session::{Changes, Fields, Record};
+use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, Saved};
+use crate::{Store, StoreError};
+
+/// What belongs to one browser: named fields that hold any serde value.
+///
+/// An extractor in axum; anywhere else, in the request's extensions. It is loaded when it is first
+/// looked at, and saved when the response is about to leave. Clones are the same session.
+///
+/// ```
+/// use tower_redis_kit::session::{Session, SessionError};
+///
+/// async fn add_to_cart(session: Session) -> Result<String, SessionError> {
+///     let mut cart: Vec<u32> = session.get("cart").await?.unwrap_or_default();
+///     cart.push(42);
+///     session.insert("cart", &cart).await?;
+///     Ok(format!("{} in the cart", cart.len()))
+/// }
+/// ```
+///
+/// # Errors
+/// Every method that looks at the session fails with [`SessionError::Store`] when the store cannot
+/// answer, and every method that changes it with [`SessionError::ResponseSent`] when a task that
+/// outlived the response calls it.
+///
+/// # Cancel safety
+/// A method that is dropped before it is ready has changed nothing.
+#[derive(Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    settings: Arc<Settings>,
+    presented: Option<SessionId>,
+    personal: Personal,
+    /// Whether anybody looked: until then there is nothing to do for it.
+    used: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    loaded: Option<Loaded>,
+    changes: Changes,
+    rotate: bool,
+    /// The session that was presented is to end, whatever comes after.
+    end: bool,
+    sent: bool,
+}
+
+enum Loaded {
+    Record(Record),
+    Nothing,
+    Unavailable(StoreError),
+}
+
+/// What there is of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// The store knows it.
+    Active,
+    /// There is none: no cookie, or one whose session has ended.
+    Anonymous,
+    /// The store cannot say.
+    Unavailable,
+}
+
+/// How often a save is made again on top of what another request saved first.
+const ATTEMPTS: usize = 16;
+
+impl Session {
+    pub(super) fn new(
+        store: Store,
+        settings: Arc<Settings>,
+        presented: Option<SessionId>,
+        personal: Personal,
+    ) -> Session {
+        let (used, state) = (AtomicBool::new(false), Mutex::default());
+        Session { shared: Arc::new(Shared { store, settings, presented, personal, used, state }) }
+    }
+
+    /// The value of a field, or `None` where there is none.
+    ///
+    /// # Errors
+    /// [`SessionError::Type`] when the field holds something that is no `T`.
+    pub async fn get<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, SessionError> {
+        let mut state = self.lock().await;
+        let loaded = self.fields(&mut state).await?.and_then(|fields| fields.get(field).cloned());
+        let value = state.changes.get(field).map_or(loaded, |changed| changed.cloned());
+        value
+            .map(T::deserialize)
+            .transpose()
+            .map_err(|_| SessionError::Type { field: field.to_owned() })
+    }
+
+    /// Sets a field.
+    ///
+    /// # Errors
+    /// [`SessionError::Type`] when the value cannot be JSON, [`SessionError::TooLarge`] when the
+    /// session would outgrow the layer's [`max_size`](super::SessionLayer::max_size).
+    pub async fn insert(&self, field: &str, value: impl Serialize) -> Result<(), SessionError> {
+        let value = serde_json::to_value(value)
+            .map_err(|_| SessionError::Type { field: field.to_owned() })?;
+        self.change(|changes| changes.set(field, value)).await
+    }
+
+    /// Removes a field.
+    ///
+    /// # Errors
+    /// See [`Session`].
+    pub async fn remove(&self, field: &str) -> Result<(), SessionError> {
+        self.change(|changes| changes.remove(field)).await
+    }
+
+    /// Removes every field; the session goes on.
+    ///
+    /// # Errors
+    /// See [`Session`].
+    pub async fn clear(&self) -> Result<(), SessionError> {
+        self.change(Changes::clear).await
+    }
+
+    /// Gives the session a new id and takes the old one out of use. Call it whenever somebody's
+    /// rights change, as on log-in: an id that was planted before is then worth nothing.
+    ///
+    /// # Errors
+    /// See [`Session`].
+    pub async fn rotate(&self) -> Result<(), SessionError> {
+        let mut state = self.lock().await;
+        self.load_to_change(&mut state).await?;
+        state.rotate = true;
+        Ok(())
+    }
+
+    /// Ends the session and takes the cookie back. What is inserted after that begins a new one.
+    ///
+    /// # Errors
+    /// [`SessionError::ResponseSent`]; the store is asked when the response is about to leave.
+    pub async fn destroy(&self) -> Result<(), SessionError> {
+        let mut state = self.lock().await;
+        if state.sent {
+            return Err(SessionError::ResponseSent);
+        }
+        *state = State { loaded: Some(Loaded::Nothing), end: true, ..State::default() };
+        Ok(())
+    }
+
+    /// Whether there is a session, or none, or the store cannot say. Never an error, whatever the
+    /// [`Fallback`].
+    pub async fn status(&self) -> Status {
+        let mut state = self.lock().await;
+        match self.load(&mut state).await {
+            Loaded::Record(_) => Status::Active,
+            Loaded::Nothing => Status::Anonymous,
+            Loaded::Unavailable(_) => Status::Unavailable,
+        }
+    }
+
+    /// Whether anybody looked at it.
+    pub(super) fn is_used(&self) -> bool {
+        self.shared.used.load(Ordering::Relaxed)
+    }
+
+    /// Saves what was changed, and says which cookie to set.
+    pub(super) async fn commit(self) -> Result<Option<HeaderValue>, SessionError> {
+        let Shared { store, settings, presented, .. } = &*self.shared;
+        let mut state = self.shared.state.lock().await;
+        let State { loaded, changes, rotate, end, .. } =
+            std::mem::replace(&mut *state, State { sent: true, ..State::default() });
+        if end && let Some(id) = presented {
+            store.ask(EndSession { id: id.fingerprint() }).await?;
+        }
+        let removal = (end && presented.is_some()).then(|| settings.cookie.remove());
+        match (loaded, presented) {
+            (Some(Loaded::Record(record)), Some(id)) if rotate || !changes.is_empty() => {
+                self.save(id, record, &changes, rotate).await
+            }
+            (Some(Loaded::Nothing), _) if !changes.is_empty() => {
+                Ok(self.create(&changes).await?.or(removal))
+            }
+            _ => Ok(removal),
+        }
+    }
+
+    async fn create(&self, changes: &Changes) -> Result<Option<HeaderValue>, SessionError> {
+        let Shared { store, settings, .. } = &*self.shared;
+        let mut fields = Fields::new();
+        changes.apply_to(&mut fields);
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        // Never the id that was presented: the browser may have been given it by somebody else.
+        let id = SessionId::random()?;
+        let now = store.now();
+        let record = Record::begin(fields, settings.lifetime, now);
+        let time_to_live = record.time_to_live(settings.lifetime, now);
+        store.ask(CreateSession { id: id.fingerprint(), record, time_to_live }).await?;
+        Ok(Some(settings.cookie.set(&id)))
+    }
+
+    async fn save(
+        &self,
+        id: &SessionId,
+        mut record: Record,
+        changes: &Changes,
+        rotate: bool,
+    ) -> Result<Option<HeaderValue>, SessionError> {
+        let Shared { store, settings, .. } = &*self.shared;
+        let rotate_to = rotate.then(SessionId::random).transpose()?;
+        for _ in 0..ATTEMPTS {
+            let next = record.next(changes);
+            if next.fields == record.fields && rotate_to.is_none() {
+                return Ok(None);
+            }
+            let save = SaveSession {
+                id: id.fingerprint(),
+                rotate_to: rotate_to.as_ref().map(SessionId::fingerprint),
+                from: record.version_tag(),
+                time_to_live: next.time_to_live(settings.lifetime, store.now()),
+                record: next,
+            };
+            match store.ask(save).await? {
+                Saved::Done => return Ok(rotate_to.map(|id| settings.cookie.set(&id))),
+                Saved::Gone => return Err(SessionError::Ended),
+                Saved::Conflict(theirs) => record = theirs,
+            }
+        }
+        Err(SessionError::Contended)
+    }
+
+    async fn change(&self, change: impl FnOnce(&mut Changes)) -> Result<(), SessionError> {
+        let mut state = self.lock().await;
+        self.load_to_change(&mut state).await?;
+        let mut changes = state.changes.clone();
+        change(&mut changes);
+        let mut fields = match &state.loaded {
+            Some(Loaded::Record(record)) => record.fields.clone(),
+            _ => Fields::new(),
+        };
+        changes.apply_to(&mut fields);
+        if Value::Object(fields).to_string().len() > self.shared.settings.max_size {
+            return Err(SessionError::TooLarge);
+        }
+        state.changes = changes;
+        Ok(())
+    }
+
+    async fn load_to_change(&self, state: &mut State) -> Result<(), SessionError> {
+        if state.sent {
+            return Err(SessionError::ResponseSent);
+        }
+        match self.load(state).await {
+            Loaded::Unavailable(error) => Err(error.clone().into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The fields as they were loaded.
+    async fn fields<'a>(&self, state: &'a mut State) -> Result<Option<&'a Fields>, SessionError> {
+        match self.load(state).await {
+            Loaded::Record(record) => Ok(Some(&record.fields)),
+            Loaded::Nothing => Ok(None),
+            Loaded::Unavailable(_) if self.shared.settings.fallback == Fallback::Anonymous => {
+                Ok(None)
+            }
+            Loaded::Unavailable(error) => Err(error.clone().into()),
+        }
+    }
+
+    async fn load<'a>(&self, state: &'a mut State) -> &'a Loaded {
+        if state.loaded.is_none() {
+            let Shared { store, settings, presented, .. } = &*self.shared;
+            state.loaded = Some(match presented {
+                None => Loaded::Nothing,
+                Some(id) => {
+                    let load = LoadSession { id: id.fingerprint(), idle: settings.lifetime.idle };
+                    match store.ask(load).await {
+                        Ok(Some(record)) if record.is_alive(store.now()) => Loaded::Record(record),
+                        Ok(_) => Loaded::Nothing,
+                        Err(error) => Loaded::Unavailable(error),
+                    }
+                }
+            });
+        }
+        state.loaded.as_ref().expect("loaded above")
+    }
+
+    async fn lock(&self) -> tokio::sync::MutexGuard<'_, State> {
+        self.shared.used.store(true, Ordering::Relaxed);
+        self.shared.personal.mark();
+        self.shared.state.lock().await
+    }
+}
+
+/// Neither id nor fields.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("used", &self.is_used()).finish_non_exhaustive()
+    }
+}

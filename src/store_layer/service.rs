@@ -1,0 +1,47 @@
+use std::task::{Context, Poll};
+
+use http::{Extensions, Request};
+use tower_service::Service;
+
+use super::MissingStore;
+use crate::Store;
+
+/// The service that [`StoreLayer`](super::StoreLayer) makes.
+#[derive(Clone, Debug)]
+pub struct ProvideStore<S> {
+    inner: S,
+    store: Store,
+}
+
+impl<S> ProvideStore<S> {
+    pub(super) fn new(inner: S, store: Store) -> ProvideStore<S> {
+        ProvideStore { inner, store }
+    }
+}
+
+impl<S, ReqBody> Service<Request<ReqBody>> for ProvideStore<S>
+where
+    S: Service<Request<ReqBody>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> S::Future {
+        request.extensions_mut().insert(self.store.clone());
+        self.inner.call(request)
+    }
+}
+
+/// The store pinned to a layer, or else the request's. Never another one in its place: a store in
+/// memory would multiply every limit by the number of processes and miss revocations.
+pub(crate) fn find(pinned: Option<&Store>, extensions: &Extensions) -> Result<Store, MissingStore> {
+    pinned.or_else(|| extensions.get()).cloned().ok_or_else(|| {
+        tracing::error!("{MissingStore}");
+        MissingStore
+    })
+}
