@@ -62,6 +62,15 @@ impl Command {
         self
     }
 
+    /// For tests of one verb without a supervisor.
+    #[cfg(test)]
+    pub(super) fn query(&self, connection: &mut redis::Connection) -> Value {
+        if let Some(script) = self.script {
+            let _: String = script.load().query(connection).expect("the script loads");
+        }
+        self.cmd.query(connection).expect("the command is answered")
+    }
+
     /// A script that the server has forgotten is loaded and called again in one more round trip;
     /// that is no repetition, because it did not run the first time.
     pub(super) async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
