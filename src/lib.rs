@@ -54,6 +54,7 @@
 //! - `axum` (default): read the peer's address and the original URI that axum leaves in a request.
 //! - `jwt`: [`token::Jwt`], a verifier of JSON Web Tokens.
 
+#![deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod cache;

@@ -1,0 +1,327 @@
+//! What each layer adds to a bare service, on memory and on Redis, next to the command it needs.
+//!
+//! `cargo bench`. Every case is measured in short slices that alternate with its yardstick's, and
+//! the median of the slices' ratios is reported: the machine's speed changes within a minute, and
+//! cancels out. Redis cases run with 1 and with 64 requests under way.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, SET_COOKIE};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::io::tcp::TcpSettings;
+use redis::{Cmd, IntoConnectionInfo};
+use support::RedisServer;
+use tower::{Layer, Service, ServiceExt};
+use tower_redis_kit::cache::CacheLayer;
+use tower_redis_kit::rate_limit::{Header, Quota, RateLimitLayer};
+use tower_redis_kit::session::{Session, SessionError, SessionLayer};
+use tower_redis_kit::token::{InvalidToken, RevocationLayer, Token};
+use tower_redis_kit::{Store, StoreLayer};
+
+const ROUNDS: usize = 15;
+const SLICE: Duration = Duration::from_millis(40);
+
+type Body = Full<Bytes>;
+
+/// The bare service: answers at once.
+#[derive(Clone)]
+struct Handler;
+
+impl Service<Request<Body>> for Handler {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        let mut response = Response::new(Full::from("hello"));
+        response.headers_mut().insert(CACHE_CONTROL, "public, max-age=3600".parse().unwrap());
+        ready(Ok(response))
+    }
+}
+
+/// Looks at its session.
+#[derive(Clone)]
+struct SessionHandler;
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl Service<Request<Body>> for SessionHandler {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answer {
+        let session = request.extensions().get::<Session>().cloned();
+        Box::pin(async move {
+            if let Some(session) = session {
+                touch(&session).await.unwrap();
+            }
+            Ok(Response::new(Full::from("hello")))
+        })
+    }
+}
+
+async fn touch(session: &Session) -> Result<(), SessionError> {
+    if session.get::<String>("user").await?.is_none() {
+        session.insert("user", "ada").await?;
+    }
+    Ok(())
+}
+
+fn verify(token: &str) -> Result<(Token, ()), InvalidToken> {
+    let expires_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 31);
+    let now = SystemTime::now() + Duration::from_secs(60);
+    Ok((Token::new(token, expires_at.min(now)).subject("ada"), ()))
+}
+
+fn request() -> Request<Body> {
+    Request::get("http://localhost/").header("x-api-key", "k").body(Body::default()).unwrap()
+}
+
+/// Runs `once` over and over for a slice, `tasks` at a time; nanoseconds each.
+async fn slice<F, Fut>(tasks: usize, once: &F) -> f64
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let batch = if tasks == 1 { 1 } else { tasks };
+    let (start, mut done) = (Instant::now(), 0u32);
+    while start.elapsed() < SLICE {
+        if batch == 1 {
+            for _ in 0..16 {
+                once().await;
+            }
+            done += 16;
+        } else {
+            let mut under_way = tokio::task::JoinSet::new();
+            for _ in 0..batch {
+                let work: Vec<_> = (0..8).map(|_| once()).collect();
+                under_way.spawn(async move {
+                    for work in work {
+                        work.await;
+                    }
+                });
+            }
+            while under_way.join_next().await.is_some() {}
+            done += batch as u32 * 8;
+        }
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(done)
+}
+
+/// A case's median cost, and the median of its ratios to the yardstick's slices next to it.
+async fn compare<A, FA, B, FB>(name: &str, tasks: usize, yardstick: A, case: B)
+where
+    A: Fn() -> FA,
+    FA: Future<Output = ()> + Send + 'static,
+    B: Fn() -> FB,
+    FB: Future<Output = ()> + Send + 'static,
+{
+    let (mut bases, mut costs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let before = slice(tasks, &yardstick).await;
+        let cost = slice(tasks, &case).await;
+        let base = (before + slice(tasks, &yardstick).await) / 2.0;
+        bases.push(base);
+        costs.push(cost);
+        ratios.push(cost / base);
+    }
+    let (base, cost, ratio) = (median(bases), median(costs), median(ratios));
+    println!("| {name} | {base:.0} | {cost:.0} | {:.0} | {ratio:.2} |", cost - base);
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// One request through a service, body and all.
+fn through<S, B>(service: &S, request: Request<Body>) -> impl Future<Output = ()> + Send + use<S, B>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body + Send,
+    B::Data: Send,
+    B::Error: std::fmt::Debug,
+{
+    let service = service.clone();
+    async move {
+        let response = service.oneshot(request).await.unwrap();
+        assert!(response.status().is_success(), "{}", response.status());
+        response.into_body().collect().await.map(drop).unwrap();
+    }
+}
+
+const UNLIMITED: Quota = Quota::per_second(1_000_000);
+
+/// A request whose cookie has a session.
+async fn with_session(store: &Store) -> impl Fn() -> Request<Body> + use<> {
+    let service = StoreLayer::new(store.clone()).layer(SessionLayer::new().layer(SessionHandler));
+    let response = service.oneshot(request()).await.unwrap();
+    let cookie = response.headers()[SET_COOKIE].to_str().unwrap();
+    let cookie: http::HeaderValue = cookie.split(';').next().unwrap().parse().unwrap();
+    move || {
+        let mut request = request();
+        request.headers_mut().insert(COOKIE, cookie.clone());
+        request
+    }
+}
+
+fn with_token() -> Request<Body> {
+    let mut request = request();
+    request.headers_mut().insert(AUTHORIZATION, "Bearer abc.def.ghi".parse().unwrap());
+    request
+}
+
+async fn on_memory() {
+    println!("\n## On memory, over a bare service\n");
+    println!("| layer | bare, ns | with the layer, ns | added, ns | ratio |");
+    println!("|---|--:|--:|--:|--:|");
+    let store = Store::memory();
+    let provide = StoreLayer::new(store.clone());
+    let bare = Handler;
+
+    let stored = provide.layer(Handler);
+    compare(
+        "the store in extensions",
+        1,
+        || through(&bare, request()),
+        || through(&stored, request()),
+    )
+    .await;
+    let limited = provide
+        .layer(RateLimitLayer::new("all", UNLIMITED, Header::new("x-api-key")).layer(Handler));
+    compare("rate limit", 1, || through(&bare, request()), || through(&limited, request())).await;
+    let unused = provide.layer(SessionLayer::new().layer(Handler));
+    compare("session, unused", 1, || through(&bare, request()), || through(&unused, request()))
+        .await;
+    let session = provide.layer(SessionLayer::new().layer(SessionHandler));
+    let with_session = with_session(&store).await;
+    compare(
+        "session, read",
+        1,
+        || through(&SessionHandler, request()),
+        || through(&session, with_session()),
+    )
+    .await;
+    let checked = provide.layer(RevocationLayer::new(verify).layer(Handler));
+    compare("revocation", 1, || through(&bare, with_token()), || through(&checked, with_token()))
+        .await;
+    let cached = provide.layer(CacheLayer::new().layer(Handler));
+    through(&cached, request()).await;
+    compare("cache, hit", 1, || through(&bare, request()), || through(&cached, request())).await;
+    let all = provide.layer(
+        RateLimitLayer::new("all", UNLIMITED, Header::new("x-api-key")).layer(
+            SessionLayer::new()
+                .layer(RevocationLayer::new(verify).layer(CacheLayer::new().layer(Handler))),
+        ),
+    );
+    compare(
+        "all four, session unused",
+        1,
+        || through(&bare, with_token()),
+        || through(&all, with_token()),
+    )
+    .await;
+}
+
+async fn bare_connection(server: &RedisServer) -> MultiplexedConnection {
+    let info = server.url().into_connection_info().unwrap();
+    let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let client = redis::Client::open(info).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+fn send(connection: &MultiplexedConnection, cmd: &Cmd) -> impl Future<Output = ()> + Send + use<> {
+    let (mut connection, cmd) = (connection.clone(), cmd.clone());
+    async move {
+        connection.req_packed_command(&cmd).await.map(drop).unwrap();
+    }
+}
+
+async fn on_redis(tasks: usize) {
+    let server = RedisServer::start();
+    let builder = Store::builder().deadline(Duration::from_secs(5));
+    let store = builder.connect(&server.url()).await.unwrap();
+    let connection = bare_connection(&server).await;
+    let provide = StoreLayer::new(store.clone());
+    println!("\n## On Redis, {tasks} under way, over the bare command each needs\n");
+    println!("| layer | the command alone, ns | the layer, ns | added, ns | ratio |");
+    println!("|---|--:|--:|--:|--:|");
+
+    let mut get = redis::cmd("GET");
+    get.arg("kit:bench");
+    let take = include_str!("../src/store/scripts/take.lua");
+    let sha: String = redis::cmd("SCRIPT")
+        .arg("LOAD")
+        .arg(take)
+        .query_async(&mut connection.clone())
+        .await
+        .unwrap();
+    let mut eval = redis::cmd("EVALSHA");
+    eval.arg(sha).arg(1).arg("kit:limit:bench:AAAAAAAAAAAAAAAAAAAAAA");
+    eval.arg(1_000_000).arg(1).arg(0).arg(1_000_000).arg(0);
+    compare(
+        "(the limit's script, over a GET)",
+        tasks,
+        || send(&connection, &get),
+        || send(&connection, &eval),
+    )
+    .await;
+
+    let limited = provide
+        .layer(RateLimitLayer::new("all", UNLIMITED, Header::new("x-api-key")).layer(Handler));
+    compare("rate limit", tasks, || send(&connection, &eval), || through(&limited, request()))
+        .await;
+
+    let session = provide.layer(SessionLayer::new().layer(SessionHandler));
+    let with_session = with_session(&store).await;
+    let key = server.keys().into_iter().find(|key| key.contains(":session:")).unwrap();
+    let mut getex = redis::cmd("GETEX");
+    getex.arg(key).arg("PX").arg(1_800_000);
+    compare(
+        "session, read",
+        tasks,
+        || send(&connection, &getex),
+        || through(&session, with_session()),
+    )
+    .await;
+
+    let checked = provide.layer(RevocationLayer::new(verify).layer(Handler));
+    let mut mget = redis::cmd("MGET");
+    mget.arg("kit:revoked:token:AAAAAAAAAAAAAAAAAAAAAA");
+    mget.arg("kit:revoked:subject:AAAAAAAAAAAAAAAAAAAAAA");
+    compare("revocation", tasks, || send(&connection, &mget), || through(&checked, with_token()))
+        .await;
+
+    let cached = provide.layer(CacheLayer::new().layer(Handler));
+    through(&cached, request()).await;
+    let key = server.keys().into_iter().find(|key| key.contains(":response:")).unwrap();
+    let mut mget = redis::cmd("MGET");
+    mget.arg(key).arg("kit:purged");
+    compare("cache, hit", tasks, || send(&connection, &mget), || through(&cached, request())).await;
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        on_memory().await;
+        on_redis(1).await;
+        on_redis(64).await;
+    });
+}

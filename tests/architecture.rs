@@ -1,0 +1,153 @@
+//! The import rules of the architecture: arrows go one way, and a few things stay in one place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every source file below `folder`, as its path from the repository's root and its code without
+/// comments and tests.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut open = vec![root.join(folder)];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            found.push((name, code(&text)));
+        }
+    }
+    assert!(!found.is_empty(), "no source below {folder}");
+    found
+}
+
+fn code(text: &str) -> String {
+    let before_tests = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = before_tests.lines().map(|line| line.split("//").next().unwrap());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// No file below `folder` may name any of `banned`, but for files called as in `except`.
+fn assert_absent(folder: &str, banned: &[&str], except: &[&str]) {
+    for (name, code) in sources(folder) {
+        if except.iter().any(|allowed| name.ends_with(allowed)) {
+            continue;
+        }
+        for banned in banned {
+            assert!(!code.contains(banned), "{name} names `{banned}`");
+        }
+    }
+}
+
+const MIDDLEWARE: [&str; 4] = ["rate_limit", "session", "token", "cache"];
+
+#[test]
+fn policy_only_decides() {
+    let effects = [
+        "async ",
+        "tokio",
+        "redis",
+        "tower",
+        "axum",
+        "http_body",
+        "SystemTime::now",
+        "Instant",
+        "Mutex",
+        "crate::store",
+        "tracing",
+    ];
+    assert_absent("src/policy", &effects, &[]);
+    for folder in MIDDLEWARE {
+        assert_absent("src/policy", &[&format!("crate::{folder}")], &[]);
+    }
+}
+
+#[test]
+fn the_store_knows_no_middleware_and_no_http_framework() {
+    assert_absent("src/store", &["tower", "axum", "http_body", "crate::store_layer"], &[]);
+    for folder in MIDDLEWARE {
+        assert_absent("src/store", &[&format!("crate::{folder}")], &["contract.rs"]);
+    }
+}
+
+#[test]
+fn one_layer_does_not_import_another() {
+    for folder in MIDDLEWARE {
+        for other in MIDDLEWARE.iter().filter(|other| **other != folder) {
+            assert_absent(&format!("src/{folder}"), &[&format!("crate::{other}::")], &[]);
+        }
+    }
+}
+
+#[test]
+fn only_extractors_and_rejections_name_axum_core() {
+    assert_absent("src", &["axum_core"], &["extract.rs", "rejection.rs"]);
+    assert_absent("src", &["axum::"], &["axum_parts.rs"]);
+}
+
+#[test]
+fn only_the_redis_backend_names_redis_and_only_its_command_file_writes_scripts() {
+    for folder in ["src/policy", "src/store_layer", "src/store/memory"] {
+        assert_absent(folder, &["redis::"], &[]);
+    }
+    for folder in MIDDLEWARE {
+        assert_absent(&format!("src/{folder}"), &["redis::"], &[]);
+    }
+    assert_absent("src", &["EVAL", "\"SCRIPT\""], &["store/redis/command.rs"]);
+}
+
+#[test]
+fn every_key_is_spelled_in_one_file() {
+    assert_absent("src", &["{}:limit", "{}:session", "{}:re", "{}:tagged"], &["keys.rs"]);
+}
+
+#[test]
+fn only_the_store_layer_finds_the_store_in_extensions() {
+    assert_absent("src", &["get::<Store>"], &["store_layer/service.rs"]);
+}
+
+#[test]
+fn the_four_layers_have_the_same_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in MIDDLEWARE {
+        for file in ["mod.rs", "layer.rs", "service.rs", "future.rs"] {
+            let path: PathBuf = root.join("src").join(folder).join(file);
+            assert!(path.is_file(), "{} is missing", path.display());
+        }
+    }
+}
+
+#[test]
+fn mod_files_hold_no_logic() {
+    for (name, code) in sources("src") {
+        let public_face = name.ends_with("lib.rs") || name.ends_with("mod.rs");
+        // The two backends' mod files hold the struct that the nouns' files work on.
+        let backend = name.ends_with("memory/mod.rs") || name.ends_with("redis/mod.rs");
+        if public_face && !backend {
+            assert!(!code.contains("fn "), "{name} holds a function");
+        }
+    }
+}
+
+#[test]
+fn no_file_is_long() {
+    for folder in ["src", "examples"] {
+        for (name, code) in sources(folder) {
+            assert!(code.lines().count() <= 420, "{name} should be split by noun");
+        }
+    }
+}
+
+#[test]
+fn every_script_states_its_contract() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/scripts");
+    let scripts: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(scripts.len(), 5, "a new script is loaded in store/redis/command.rs");
+    for path in scripts {
+        let text = fs::read_to_string(&path).unwrap();
+        for part in ["-- KEYS", "-- ARGV", "-- returns", "-- clock", "-- TTL"] {
+            assert!(text.contains(part), "{} does not say its {part}", path.display());
+        }
+    }
+}
