@@ -2,7 +2,8 @@
 //!
 //! `cargo bench`. Every case is measured in short slices that alternate with its yardstick's, and
 //! the median of the slices' ratios is reported: the machine's speed changes within a minute, and
-//! cancels out. Redis cases run with 1 and with 64 requests under way.
+//! cancels out. Redis cases run with 1 and with 64 requests under way; their yardstick is a bare
+//! service and the one command on a bare multiplexed connection, one after the other.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -254,67 +255,68 @@ fn send(connection: &MultiplexedConnection, cmd: &Cmd) -> impl Future<Output = (
     }
 }
 
+/// A bare service and then the bare command: what a layer is measured against.
+fn bare(
+    connection: &MultiplexedConnection,
+    cmd: &Cmd,
+    request: Request<Body>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (service, command) = (through(&Handler, request), send(connection, cmd));
+    async move {
+        command.await;
+        service.await;
+    }
+}
+
 async fn on_redis(tasks: usize) {
     let server = RedisServer::start();
     let builder = Store::builder().deadline(Duration::from_secs(5));
     let store = builder.connect(&server.url()).await.unwrap();
     let connection = bare_connection(&server).await;
     let provide = StoreLayer::new(store.clone());
-    println!("\n## On Redis, {tasks} under way, over the bare command each needs\n");
-    println!("| layer | the command alone, ns | the layer, ns | added, ns | ratio |");
+    let key = |noun: &str| server.keys().into_iter().find(|key| key.contains(noun)).unwrap();
+    println!("\n## On Redis, {tasks} under way, over the command each needs\n");
+    println!(
+        "| layer | a bare service, then the command, ns | the layer, ns | added, ns | ratio |"
+    );
     println!("|---|--:|--:|--:|--:|");
 
     let mut get = redis::cmd("GET");
     get.arg("kit:bench");
-    let take = include_str!("../src/store/scripts/take.lua");
-    let sha: String = redis::cmd("SCRIPT")
-        .arg("LOAD")
-        .arg(take)
-        .query_async(&mut connection.clone())
-        .await
-        .unwrap();
-    let mut eval = redis::cmd("EVALSHA");
-    eval.arg(sha).arg(1).arg("kit:limit:bench:AAAAAAAAAAAAAAAAAAAAAA");
-    eval.arg(1_000_000).arg(1).arg(0).arg(1_000_000).arg(0);
-    compare(
-        "(the limit's script, over a GET)",
-        tasks,
-        || send(&connection, &get),
-        || send(&connection, &eval),
-    )
-    .await;
+    let mut load = redis::cmd("SCRIPT");
+    load.arg("LOAD").arg(include_str!("../src/store/scripts/take.lua"));
+    let sha: String = load.query_async(&mut connection.clone()).await.unwrap();
+    let mut take = redis::cmd("EVALSHA");
+    take.arg(sha).arg(1).arg("kit:limit:bench:AAAAAAAAAAAAAAAAAAAAAA");
+    take.arg(1_000_000).arg(1).arg(0).arg(1_000_000).arg(0);
+    let (a_get, a_take) =
+        (|| bare(&connection, &get, request()), || bare(&connection, &take, request()));
+    compare("(no layer: the limit's script, over a GET)", tasks, a_get, a_take).await;
 
-    let limited = provide
-        .layer(RateLimitLayer::new("all", UNLIMITED, Header::new("x-api-key")).layer(Handler));
-    compare("rate limit", tasks, || send(&connection, &eval), || through(&limited, request()))
-        .await;
+    let limit = RateLimitLayer::new("all", UNLIMITED, Header::new("x-api-key"));
+    let limited = provide.layer(limit.layer(Handler));
+    compare("rate limit", tasks, a_take, || through(&limited, request())).await;
 
     let session = provide.layer(SessionLayer::new().layer(SessionHandler));
     let with_session = with_session(&store).await;
-    let key = server.keys().into_iter().find(|key| key.contains(":session:")).unwrap();
     let mut getex = redis::cmd("GETEX");
-    getex.arg(key).arg("PX").arg(1_800_000);
-    compare(
-        "session, read",
-        tasks,
-        || send(&connection, &getex),
-        || through(&session, with_session()),
-    )
-    .await;
+    getex.arg(key(":session:")).arg("PX").arg(1_800_000);
+    let a_getex = || bare(&connection, &getex, with_session());
+    compare("session, read", tasks, a_getex, || through(&session, with_session())).await;
 
     let checked = provide.layer(RevocationLayer::new(verify).layer(Handler));
     let mut mget = redis::cmd("MGET");
     mget.arg("kit:revoked:token:AAAAAAAAAAAAAAAAAAAAAA");
     mget.arg("kit:revoked:subject:AAAAAAAAAAAAAAAAAAAAAA");
-    compare("revocation", tasks, || send(&connection, &mget), || through(&checked, with_token()))
-        .await;
+    let an_mget = || bare(&connection, &mget, with_token());
+    compare("revocation", tasks, an_mget, || through(&checked, with_token())).await;
 
     let cached = provide.layer(CacheLayer::new().layer(Handler));
     through(&cached, request()).await;
-    let key = server.keys().into_iter().find(|key| key.contains(":response:")).unwrap();
     let mut mget = redis::cmd("MGET");
-    mget.arg(key).arg("kit:purged");
-    compare("cache, hit", tasks, || send(&connection, &mget), || through(&cached, request())).await;
+    mget.arg(key(":response:")).arg("kit:purged");
+    let an_mget = || bare(&connection, &mget, request());
+    compare("cache, hit", tasks, an_mget, || through(&cached, request())).await;
 }
 
 fn main() {

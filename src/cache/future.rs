@@ -122,7 +122,8 @@ where
                     match looking.next(answer.ok(), now) {
                         Step::Hit(looking, stored) => {
                             let request = &looking.head.headers;
-                            let response = reuse(request, &stored, stored.age(now));
+                            let age = stored.age(now);
+                            let response = reuse(request, stored, age);
                             State::Done { response: Some(response) }
                         }
                         Step::Look(response, looking) => State::Looking {

@@ -1,5 +1,6 @@
 //! Makes responses of what is stored, and says in `Cache-Status` (RFC 9211) what the cache did.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE};
@@ -45,23 +46,23 @@ impl Forwarded {
 /// A hit: the stored response, or 304 where the client has it already.
 pub(super) fn reuse<B>(
     request: &HeaderMap,
-    stored: &StoredResponse,
+    stored: Arc<StoredResponse>,
     age: Duration,
 ) -> Response<CacheBody<B>> {
-    let mut headers = stored.headers.clone();
+    let not_modified = stored.status == StatusCode::OK && is_not_modified(request, &stored.headers);
+    // One that came over the network has no other owner, and is taken apart.
+    let StoredResponse { status, mut headers, body, freshness, .. } = Arc::unwrap_or_clone(stored);
     headers.insert(AGE, age.as_secs().into());
-    let left = stored.freshness.lifetime.saturating_sub(age).as_secs_f64().ceil() as u64;
+    let left = freshness.lifetime.saturating_sub(age).as_secs_f64().ceil() as u64;
     let hit = format!("tower-redis-kit; hit; ttl={left}");
     headers.append(CACHE_STATUS, HeaderValue::try_from(hit).expect("digits are header characters"));
-    let not_modified = stored.status == StatusCode::OK && is_not_modified(request, &stored.headers);
     let (status, body) = if not_modified {
         // RFC 9110, 15.4.5: no fields that describe a body which does not come.
         headers.remove(CONTENT_LENGTH);
         headers.remove(CONTENT_TYPE);
         (StatusCode::NOT_MODIFIED, CacheBody::empty())
     } else {
-        headers.entry(CONTENT_LENGTH).or_insert_with(|| stored.body.len().into());
-        (stored.status, CacheBody::stored(stored.body.clone()))
+        (status, CacheBody::stored(body))
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;

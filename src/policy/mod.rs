@@ -5,11 +5,13 @@
 
 pub(crate) mod breaker;
 pub(crate) mod caching;
+mod digest;
 pub(crate) mod gcra;
 mod quota;
 pub(crate) mod revocation;
 pub(crate) mod session;
 mod time;
 
+pub(crate) use digest::digest;
 pub use quota::Quota;
 pub(crate) use time::{Timestamp, micros};

@@ -40,7 +40,7 @@
 //! cookie is not touched, so nobody is logged out. See [`Fallback`] for going on without sessions.
 //!
 //! # Security
-//! The cookie holds 256 random bits. The store holds their SHA-256, so what is read there opens no
+//! The cookie holds 256 random bits. The store knows it by a fingerprint, so what is read there opens no
 //! session. An id that the store does not know is never taken over. By default the cookie is
 //! `__Host-session` with `Secure`, `HttpOnly`, `SameSite=Lax` and `Path=/`, and a response for which
 //! the session was looked at has `Vary: Cookie`.

@@ -4,13 +4,15 @@
 //! spelling or a fingerprint. So no client can move a key to another cluster slot (`{`, `}`), reach
 //! into a glob, or make a key long.
 
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 
-/// 128 bits of SHA-256: names something without telling what it is.
+use crate::policy::digest;
+
+/// 128 bits of BLAKE3: names something without telling what it is.
 ///
 /// Finding a second input for a known fingerprint takes 2^128 attempts, so nobody can aim at
 /// somebody else's key.
@@ -20,12 +22,7 @@ pub(crate) struct Fingerprint([u8; 16]);
 impl Fingerprint {
     /// Of several parts, each preceded by its length: distinct tuples never run together.
     pub(crate) fn of(parts: &[&[u8]]) -> Fingerprint {
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let digest: [u8; 32] = hash.finalize().into();
+        let digest = digest(parts.iter().copied());
         Fingerprint(*digest.first_chunk().expect("32 bytes hold 16"))
     }
 
@@ -37,8 +34,10 @@ impl Fingerprint {
         bytes.try_into().ok().map(Fingerprint)
     }
 
-    fn text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+    fn write_to(&self, key: &mut String) {
+        let mut text = [0; 22];
+        URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).expect("16 bytes are 22 letters");
+        key.extend(text.map(char::from));
     }
 }
 
@@ -62,54 +61,74 @@ impl Keys {
 
     /// A limit's state for one subject.
     pub(crate) fn limit(&self, name: &str, subject: &Subject) -> String {
+        let mut key = self.begin(&[":limit:", name, ":"]);
         match subject {
-            Subject::Address(address) => format!("{}:limit:{name}:{address}", self.prefix),
-            Subject::Named(fingerprint) => {
-                format!("{}:limit:{name}:{}", self.prefix, fingerprint.text())
+            Subject::Address(address) => {
+                write!(key, "{address}").expect("a string takes everything");
             }
+            Subject::Named(fingerprint) => fingerprint.write_to(&mut key),
         }
+        key
     }
 
     /// A session's record.
     pub(crate) fn session(&self, id: &Fingerprint) -> String {
-        format!("{}:session:{}", self.prefix, id.text())
+        self.named(":session:", id)
     }
 
     /// There while the token is revoked.
     pub(crate) fn revoked_token(&self, token: &Fingerprint) -> String {
-        format!("{}:revoked:token:{}", self.prefix, token.text())
+        self.named(":revoked:token:", token)
     }
 
     /// The time up to which the subject's tokens are revoked.
     pub(crate) fn revoked_subject(&self, subject: &Fingerprint) -> String {
-        format!("{}:revoked:subject:{}", self.prefix, subject.text())
+        self.named(":revoked:subject:", subject)
     }
 
     /// A stored response.
     pub(crate) fn response(&self, response: &Fingerprint) -> String {
-        format!("{}:response:{}", self.prefix, response.text())
+        self.named(":response:", response)
     }
 
     /// The responses that carry a tag, by the time they expire.
     pub(crate) fn tagged(&self, tag: &Fingerprint) -> String {
-        format!("{}:tagged:{}", self.prefix, tag.text())
+        self.named(":tagged:", tag)
     }
 
     /// When a tag or a URI was last purged.
     pub(crate) fn purged(&self, what: &Fingerprint) -> String {
-        format!("{}:purged:{}", self.prefix, what.text())
+        self.named(":purged:", what)
     }
 
     /// When anything was last purged.
     pub(crate) fn last_purge(&self) -> String {
-        format!("{}:purged", self.prefix)
+        self.begin(&[":purged"])
     }
 
     /// Written when a connection is probed.
     pub(crate) fn probe(&self) -> String {
-        format!("{}:probe", self.prefix)
+        self.begin(&[":probe"])
+    }
+
+    fn named(&self, noun: &str, name: &Fingerprint) -> String {
+        let mut key = self.begin(&[noun]);
+        name.write_to(&mut key);
+        key
+    }
+
+    /// By hand and not by `format!`: keys are spelled for every request.
+    fn begin(&self, parts: &[&str]) -> String {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let mut key = String::with_capacity(self.prefix.len() + length + LONGEST_NAME);
+        key.push_str(&self.prefix);
+        parts.iter().for_each(|part| key.push_str(part));
+        key
     }
 }
+
+/// An IPv6 address in full; a fingerprint is shorter.
+const LONGEST_NAME: usize = 39;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,5 @@
 use http::header::VARY;
 use http::{HeaderMap, HeaderName};
-use sha2::{Digest, Sha256};
 
 /// The request fields that a response was chosen by (RFC 9110, 12.5.5), and their values in the
 /// request it was chosen for.
@@ -51,17 +50,15 @@ impl Vary {
     }
 }
 
-/// Distinct values have distinct digests: every part is preceded by its length.
+/// Distinct values have distinct digests: every part is preceded by its length, and the values of a
+/// field by their number.
 fn digest(names: &[HeaderName], request: &HeaderMap) -> [u8; 32] {
-    let mut hash = Sha256::new();
+    let mut parts = Vec::new();
     for name in names {
-        hash.update((request.get_all(name).iter().count() as u64).to_be_bytes());
-        for value in request.get_all(name) {
-            hash.update((value.len() as u64).to_be_bytes());
-            hash.update(value.as_bytes());
-        }
+        parts.push(request.get_all(name).iter().count().to_be_bytes().to_vec());
+        parts.extend(request.get_all(name).iter().map(|value| value.as_bytes().to_vec()));
     }
-    hash.finalize().into()
+    crate::policy::digest(parts.iter().map(Vec::as_slice))
 }
 
 #[cfg(test)]

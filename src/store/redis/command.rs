@@ -40,6 +40,10 @@ impl Script {
     }
 }
 
+/// Room for a command of the usual size, so that it grows into no second allocation.
+const ARGS: usize = 9;
+const BYTES: usize = 160;
+
 /// One command to send: plain, or a call of a script.
 pub(crate) struct Command {
     cmd: Cmd,
@@ -48,12 +52,14 @@ pub(crate) struct Command {
 
 impl Command {
     pub(super) fn new(name: &'static str) -> Command {
-        Command { cmd: redis::cmd(name), script: None }
+        let mut cmd = Cmd::with_capacity(ARGS, BYTES);
+        cmd.arg(name);
+        Command { cmd, script: None }
     }
 
     pub(super) fn script<K: ToRedisArgs>(script: &'static Script, keys: &[K]) -> Command {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(script.sha1.as_str()).arg(keys.len()).arg(keys);
+        let mut cmd = Cmd::with_capacity(ARGS, BYTES);
+        cmd.arg("EVALSHA").arg(script.sha1.as_str()).arg(keys.len()).arg(keys);
         Command { cmd, script: Some(script) }
     }
 
