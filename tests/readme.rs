@@ -1,0 +1,121 @@
+//! What the README says: its curl commands are run against the quickstart and their output compared.
+
+use std::process::Command;
+
+use support::{RedisServer, example, free_port};
+
+/// A command of a `console` block, and the lines that it should print.
+struct Shown {
+    command: String,
+    output: Vec<String>,
+}
+
+fn shown() -> Vec<Shown> {
+    let readme = include_str!("../README.md");
+    let mut found: Vec<Shown> = Vec::new();
+    let mut inside = false;
+    for line in readme.lines() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| inside) {
+            found.push(Shown { command: command.to_owned(), output: Vec::new() });
+        } else if inside {
+            found.last_mut().expect("a command comes first").output.push(line.to_owned());
+        }
+    }
+    assert!(found.len() >= 10, "the README shows a curl session");
+    found
+}
+
+/// Whether a printed line is the shown one, in which `…` stands for anything.
+fn matches(shown: &str, printed: &str) -> bool {
+    match shown.split_once('…') {
+        None => shown == printed,
+        Some((start, end)) => {
+            printed.len() >= start.len() + end.len()
+                && printed.starts_with(start)
+                && printed.ends_with(end)
+        }
+    }
+}
+
+fn run_the_readme(env: &[(&str, &str)]) {
+    let port = free_port().to_string();
+    let env = [env, &[("PORT", &port)]].concat();
+    let quickstart = example::run("quickstart", &env);
+    quickstart.wait_for("listening on");
+    let folder = std::env::temp_dir().join(format!("readme-{port}"));
+    std::fs::create_dir(&folder).unwrap();
+    for Shown { command, output } in shown() {
+        let here = command.replace("127.0.0.1:3000", &format!("127.0.0.1:{port}"));
+        let ran = Command::new("sh").arg("-c").arg(&here).current_dir(&folder).output().unwrap();
+        let printed = String::from_utf8(ran.stdout).unwrap();
+        let printed: Vec<_> = printed.lines().map(str::trim_end).collect();
+        let same = printed.len() == output.len()
+            && printed.iter().zip(&output).all(|(printed, shown)| matches(shown, printed));
+        assert!(same, "$ {command}\nshown:   {output:#?}\nprinted: {printed:#?}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_readmes_curl_session_is_true_in_process() {
+    run_the_readme(&[]);
+}
+
+#[test]
+fn the_readmes_curl_session_is_true_on_redis() {
+    let server = RedisServer::start();
+    run_the_readme(&[("REDIS_URL", &server.url())]);
+    assert!(!server.keys().is_empty());
+}
+
+#[test]
+fn the_commands_that_the_quickstart_prints_work() {
+    let port = free_port().to_string();
+    let quickstart = example::run("quickstart", &[("PORT", &port)]);
+    quickstart.wait_for("401: revoked");
+    let output = quickstart.output();
+    let commands: Vec<_> = output.lines().filter(|line| line.contains("curl ")).collect();
+    assert!(commands.len() >= 7, "{output}");
+    let folder = std::env::temp_dir().join(format!("quickstart-{port}"));
+    std::fs::create_dir(&folder).unwrap();
+    let script = commands.join("\n");
+    let ran = Command::new("sh").arg("-ec").arg(script).current_dir(&folder).output().unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    let printed = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{printed}");
+    for expected in ["visit 1", "slow news", "hello ada", "goodbye", "401 Unauthorized"] {
+        assert!(printed.contains(expected), "{expected:?} is not in {printed}");
+    }
+}
+
+#[test]
+fn the_examples_that_end_by_themselves_say_what_they_show() {
+    for (name, line) in [
+        ("per_route_limits", "POST /report: 429 Too Many Requests"),
+        ("sessions", "GET /me: 200 OK ada"),
+        ("revoke_token", "laptop: 401 Unauthorized"),
+        ("cache_tags", "all change: 2 dropped"),
+    ] {
+        example::run(name, &[]).wait_for(line);
+    }
+}
+
+#[test]
+fn the_hyper_example_serves_without_axum() {
+    let port = free_port().to_string();
+    let server = example::run("hyper_server", &[("PORT", &port)]);
+    server.wait_for("listening on");
+    let curl = |arguments: &[&str], path: &str| {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let ran = Command::new("curl").arg("-is").args(arguments).arg(url).output().unwrap();
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    assert!(curl(&[], "/").contains("fwd=uri-miss; stored"));
+    assert!(curl(&[], "/").contains("tower-redis-kit; hit"));
+    assert!(curl(&[], "/visits").contains("set-cookie: __Host-session="));
+    assert!(curl(&["-H", "authorization: Bearer ada"], "/me").contains("hello ada"));
+    assert!(curl(&[], "/me").contains("401 Unauthorized"));
+    assert!(curl(&[], "/").contains("429 Too Many Requests"));
+}
