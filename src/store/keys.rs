@@ -37,7 +37,7 @@ impl Fingerprint {
     fn write_to(&self, key: &mut String) {
         let mut text = [0; 22];
         URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).expect("16 bytes are 22 letters");
-        key.extend(text.map(char::from));
+        key.push_str(std::str::from_utf8(&text).expect("base64 is ASCII"));
     }
 }
 

@@ -32,8 +32,8 @@ impl Verb for Take {
     type Answer = Taken;
 }
 
-/// A session's record, kept for another `idle` from now on. Absent, expired and malformed are all
-/// `None`.
+/// A session's record, kept for another `idle` from now on. Absent, idle for too long and malformed
+/// are all `None`; whether the record's own end has come is for the caller to see.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadSession {
     pub(crate) id: Fingerprint,

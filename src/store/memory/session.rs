@@ -9,7 +9,7 @@ impl OnMemory for LoadSession {
     fn on_memory(self, memory: &Memory) -> Result<Option<Record>, StoreError> {
         let now = memory.now();
         let mut sessions = lock(&memory.sessions);
-        let record = sessions.get(&self.id, now).filter(|record| record.is_alive(now)).cloned();
+        let record = sessions.get(&self.id, now).cloned();
         if record.is_some() {
             sessions.keep_until(&self.id, now.after(self.idle));
         }
