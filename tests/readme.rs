@@ -90,6 +90,52 @@ fn the_commands_that_the_quickstart_prints_work() {
     }
 }
 
+/// Asks the quickstart for a path, and gives its status and the whole answer. `curl` gives up after
+/// two seconds, so that a hang fails.
+fn ask(port: &str, arguments: &[&str], path: &str) -> (String, String) {
+    let url = format!("http://127.0.0.1:{port}{path}");
+    let ran =
+        Command::new("curl").args(["-is", "-m", "2"]).args(arguments).arg(url).output().unwrap();
+    let printed = String::from_utf8(ran.stdout).unwrap();
+    let status = printed.split(' ').nth(1).unwrap_or("no answer").to_owned();
+    (status, printed)
+}
+
+#[test]
+fn the_quickstart_goes_on_while_its_redis_is_away_and_recovers_by_itself() {
+    let mut server = RedisServer::start();
+    let port = free_port().to_string();
+    let quickstart = example::run("quickstart", &[("PORT", &port), ("REDIS_URL", &server.url())]);
+    quickstart.wait_for("listening on");
+    let (_, answer) = ask(&port, &[], "/visits");
+    let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    let cookie = format!("cookie: {}", cookie.split(';').next().unwrap());
+    let token = ask(&port, &["-X", "POST"], "/log-in").1.lines().last().unwrap().to_owned();
+    let bearer = format!("authorization: Bearer {token}");
+
+    server.stop();
+    for _ in 0..3 {
+        let (status, answer) = ask(&port, &["-H", &cookie], "/visits");
+        assert_eq!(status, "503", "a session that cannot be read: {answer}");
+        assert!(answer.contains("retry-after: 1") && !answer.contains("set-cookie"), "{answer}");
+        assert!(answer.contains("ratelimit: "), "the limit goes on in process: {answer}");
+        assert_eq!(ask(&port, &["-H", &bearer], "/me").0, "503", "never 401");
+        assert_eq!(ask(&port, &[], "/news").0, "200", "the cache steps aside");
+        assert!(ask(&port, &[], "/health").1.ends_with("false"));
+    }
+
+    server.start_again();
+    let back = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        ask(&port, &[], "/health").1.ends_with("true")
+    });
+    assert!(back, "{}", quickstart.output());
+    // Redis came back empty: the session is gone, the token is not revoked.
+    let (status, answer) = ask(&port, &["-H", &cookie], "/visits");
+    assert!(status == "200" && answer.ends_with("visit 1\n"), "{answer}");
+    assert_eq!(ask(&port, &["-H", &bearer], "/me").0, "200");
+}
+
 #[test]
 fn the_examples_that_end_by_themselves_say_what_they_show() {
     for (name, line) in [
@@ -107,11 +153,7 @@ fn the_hyper_example_serves_without_axum() {
     let port = free_port().to_string();
     let server = example::run("hyper_server", &[("PORT", &port)]);
     server.wait_for("listening on");
-    let curl = |arguments: &[&str], path: &str| {
-        let url = format!("http://127.0.0.1:{port}{path}");
-        let ran = Command::new("curl").arg("-is").args(arguments).arg(url).output().unwrap();
-        String::from_utf8(ran.stdout).unwrap()
-    };
+    let curl = |arguments: &[&str], path: &str| ask(&port, arguments, path).1;
     assert!(curl(&[], "/").contains("fwd=uri-miss; stored"));
     assert!(curl(&[], "/").contains("tower-redis-kit; hit"));
     assert!(curl(&[], "/visits").contains("set-cookie: __Host-session="));
