@@ -63,6 +63,7 @@ pub mod session;
 pub mod token;
 
 mod axum_parts;
+mod gate;
 mod personal;
 mod policy;
 mod refusal;

@@ -2,16 +2,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::request::Parts;
 use tower_layer::Layer;
 
 use super::fallback::Local;
-use super::{Fallback, KeyExtractor, MissingPeer, RateLimit, fields};
+use super::{Fallback, KeyExtractor, RateLimit, fields};
+use crate::Store;
 use crate::policy::Quota;
-use crate::policy::gcra::{Decision, Gcra, Taken};
-use crate::store::verbs::Take;
-use crate::store_layer::find;
-use crate::{MissingStore, Store, StoreError};
+use crate::policy::gcra::Gcra;
 
 /// Limits how many requests each caller may make. See the [module](super) for an example.
 #[derive(Clone, Debug)]
@@ -25,30 +22,11 @@ pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) policy_field: HeaderValue,
     quota: Quota,
-    gcra: Gcra,
-    key: Arc<dyn KeyExtractor>,
-    fallback: Fallback,
-    local: Arc<Local>,
-    store: Option<Store>,
-}
-
-/// What a request needs to know before it may pass.
-pub(super) enum Plan {
-    /// Nothing: the limit does not concern it.
-    Pass,
-    Ask(Store, Take),
-}
-
-/// Why the server cannot even ask.
-pub(super) enum Miswired {
-    Store(MissingStore),
-    Peer(MissingPeer),
-}
-
-pub(super) enum Verdict {
-    Decided(Decision),
-    Pass,
-    Unavailable(StoreError),
+    pub(super) gcra: Gcra,
+    pub(super) key: Arc<dyn KeyExtractor>,
+    pub(super) fallback: Fallback,
+    pub(super) local: Arc<Local>,
+    pub(super) store: Option<Store>,
 }
 
 impl RateLimitLayer {
@@ -98,28 +76,6 @@ impl<S> Layer<S> for RateLimitLayer {
 
     fn layer(&self, inner: S) -> RateLimit<S> {
         RateLimit::new(inner, self.settings.clone())
-    }
-}
-
-impl Settings {
-    pub(super) fn plan(&self, head: &Parts) -> Result<Plan, Miswired> {
-        let key = self.key.key(head).map_err(|missing| {
-            tracing::error!("{missing}");
-            Miswired::Peer(missing)
-        })?;
-        let Some(key) = key else { return Ok(Plan::Pass) };
-        let store = find(self.store.as_ref(), &head.extensions).map_err(Miswired::Store)?;
-        let name = self.name.clone();
-        Ok(Plan::Ask(store, Take { name, subject: key.0, gcra: self.gcra, cost: 1 }))
-    }
-
-    pub(super) fn apply(&self, take: &Take, answer: Result<Taken, StoreError>) -> Verdict {
-        match (answer, self.fallback) {
-            (Ok(taken), _) => Verdict::Decided(self.gcra.decide(taken, take.cost)),
-            (Err(_), Fallback::Local) => Verdict::Decided(self.local.take(take.subject)),
-            (Err(_), Fallback::Allow) => Verdict::Pass,
-            (Err(error), Fallback::Refuse) => Verdict::Unavailable(error),
-        }
     }
 }
 

@@ -44,6 +44,7 @@
 mod fallback;
 mod fields;
 mod future;
+mod gate;
 mod key;
 mod layer;
 mod rejection;

@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// The one dispatch: a verb to its backend.
-    pub(crate) fn ask<V: OnMemory + OnRedis>(&self, verb: V) -> Asking<V::Answer> {
+    pub(crate) fn ask<V: Portable>(&self, verb: V) -> Asking<V::Answer> {
         match &self.backend {
             Backend::Memory(memory) => Asking::Answered(Some(verb.on_memory(memory))),
             Backend::Redis(redis) => Asking::Network(Box::pin(redis.clone().ask(verb))),
@@ -119,6 +119,11 @@ impl Store {
         }
     }
 }
+
+/// A verb that every backend can do.
+pub(crate) trait Portable: OnMemory + OnRedis {}
+
+impl<V: OnMemory + OnRedis> Portable for V {}
 
 impl Default for Store {
     fn default() -> Store {

@@ -17,6 +17,6 @@ pub(crate) mod verbs;
 pub(crate) use self::builder::Settings;
 pub use self::builder::StoreBuilder;
 pub use self::error::StoreError;
-pub(crate) use self::handle::Asking;
 pub use self::handle::Store;
+pub(crate) use self::handle::{Asking, Portable};
 pub use self::health::Health;

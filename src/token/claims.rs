@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 use crate::policy::revocation::Validity;
 use crate::policy::{Timestamp, micros};
 use crate::store::keys::Fingerprint;
+use crate::store::verbs::CheckRevoked;
 
 /// What a verified token says, in handlers: the verifier's claims.
 ///
@@ -50,6 +51,11 @@ impl Token {
     pub fn issued_at(mut self, issued_at: SystemTime) -> Token {
         self.validity.issued_at = Some(timestamp(issued_at));
         self
+    }
+
+    /// The question whether it was revoked.
+    pub(super) fn check(&self) -> CheckRevoked {
+        CheckRevoked { token: self.id, subject: self.subject }
     }
 }
 

@@ -1,14 +1,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::request::Parts;
 use tower_layer::Layer;
 
-use super::{CheckToken, Claims, Token, Unauthorized, Verifier, bearer};
-use crate::policy::revocation::Revocations;
-use crate::store::verbs::CheckRevoked;
-use crate::store_layer::find;
-use crate::{MissingStore, Store, StoreError};
+use super::{CheckToken, Verifier};
+use crate::Store;
 
 /// Lets only requests with a valid bearer token pass that was not revoked. See the
 /// [module](super) for an example.
@@ -18,11 +14,11 @@ pub struct RevocationLayer<V> {
 }
 
 pub(super) struct Settings<V> {
-    verifier: Arc<V>,
-    optional: bool,
+    pub(super) verifier: Arc<V>,
+    pub(super) optional: bool,
     pub(super) realm: Option<String>,
-    fallback: Fallback,
-    store: Option<Store>,
+    pub(super) fallback: Fallback,
+    pub(super) store: Option<Store>,
 }
 
 /// What becomes of a valid token while the store cannot say whether it was revoked.
@@ -34,19 +30,6 @@ pub enum Fallback {
     Refuse,
     /// It passes. A revoked token passes as well, for as long as the store is away.
     Allow,
-}
-
-/// What a request needs to know before it may pass.
-pub(super) enum Plan {
-    /// Nothing: it has no token and needs none.
-    Pass,
-    Check(Store, Token),
-}
-
-pub(super) enum Refused {
-    Unauthorized(Unauthorized),
-    Unavailable(StoreError),
-    Miswired(MissingStore),
 }
 
 impl<V: Verifier> RevocationLayer<V> {
@@ -98,48 +81,6 @@ impl<S, V> Layer<S> for RevocationLayer<V> {
 
     fn layer(&self, inner: S) -> CheckToken<S, V> {
         CheckToken::new(inner, self.settings.clone())
-    }
-}
-
-impl<V: Verifier> Settings<V> {
-    /// Verifies the token and puts what it says into the request.
-    pub(super) fn plan(&self, head: &mut Parts) -> Result<Plan, Refused> {
-        let token = match bearer::token(&head.headers) {
-            Err(Unauthorized::Missing) if self.optional => return Ok(Plan::Pass),
-            token => token.map_err(Refused::Unauthorized)?,
-        };
-        let invalid = |_| Refused::Unauthorized(Unauthorized::Invalid);
-        let (token, claims) = self.verifier.verify(token).map_err(invalid)?;
-        let store = find(self.store.as_ref(), &head.extensions).map_err(Refused::Miswired)?;
-        if !token.validity.is_revocable(store.now()) {
-            return Err(Refused::Unauthorized(Unauthorized::TooLongLived));
-        }
-        head.extensions.insert(token);
-        head.extensions.insert(Claims(claims));
-        Ok(Plan::Check(store, token))
-    }
-}
-
-impl<V> Settings<V> {
-    pub(super) fn apply(
-        &self,
-        token: &Token,
-        answer: Result<Revocations, StoreError>,
-    ) -> Result<(), Refused> {
-        match answer {
-            Ok(known) if token.validity.is_revoked(known) => {
-                Err(Refused::Unauthorized(Unauthorized::Revoked))
-            }
-            Ok(_) => Ok(()),
-            Err(_) if self.fallback == Fallback::Allow => Ok(()),
-            Err(error) => Err(Refused::Unavailable(error)),
-        }
-    }
-}
-
-impl Token {
-    pub(super) fn check(&self) -> CheckRevoked {
-        CheckRevoked { token: self.id, subject: self.subject }
     }
 }
 

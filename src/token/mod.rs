@@ -59,6 +59,7 @@ mod bearer;
 mod claims;
 mod extract;
 mod future;
+mod gate;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod layer;

@@ -1,15 +1,14 @@
 use std::fmt;
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use tower_service::Service;
 
-use super::layer::{Plan, Refused, Settings};
+use super::gate::TokenGate;
+use super::layer::Settings;
 use super::{ResponseFuture, Verifier};
-use crate::refusal::{refusal, unavailable};
-use crate::store::Asking;
+use crate::gate::Gated;
 
 /// The service that [`RevocationLayer`](super::RevocationLayer) makes.
 pub struct CheckToken<S, V> {
@@ -39,36 +38,10 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let settings = &self.settings;
-        let plan = settings.plan(&mut head);
+        let mut gate = TokenGate::new(self.settings.clone());
+        let plan = gate.plan(&mut head);
         let request = Request::from_parts(head, body);
-        match plan {
-            Err(refused) => ResponseFuture::refused(refused.response(settings)),
-            Ok(Plan::Pass) => ResponseFuture::calling(self.inner.call(request)),
-            Ok(Plan::Check(store, token)) => match store.ask(token.check()) {
-                Asking::Answered(Some(answer)) => match settings.apply(&token, answer) {
-                    Ok(()) => ResponseFuture::calling(self.inner.call(request)),
-                    Err(refused) => ResponseFuture::refused(refused.response(settings)),
-                },
-                asking => {
-                    // The service that was polled ready goes into the future; its clone, which
-                    // was not, stays to be polled.
-                    let clone = self.inner.clone();
-                    let ready = mem::replace(&mut self.inner, clone);
-                    ResponseFuture::asking(settings.clone(), asking, token, ready, request)
-                }
-            },
-        }
-    }
-}
-
-impl Refused {
-    pub(super) fn response<B: Default, V>(self, settings: &Settings<V>) -> Response<B> {
-        match self {
-            Refused::Unauthorized(reason) => reason.response(settings.realm.as_deref()),
-            Refused::Unavailable(error) => unavailable(error),
-            Refused::Miswired(missing) => refusal(StatusCode::INTERNAL_SERVER_ERROR, missing),
-        }
+        ResponseFuture::new(Gated::call(&mut self.inner, request, gate, plan))
     }
 }
 

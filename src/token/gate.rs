@@ -1,0 +1,73 @@
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use super::layer::Settings;
+use super::{Claims, Fallback, Token, Unauthorized, Verifier, bearer};
+use crate::gate::{Gate, Plan};
+use crate::policy::revocation::Revocations;
+use crate::refusal::{refusal, unavailable};
+use crate::store::verbs::CheckRevoked;
+use crate::store_layer::find;
+use crate::{MissingStore, StoreError};
+
+/// One request and its token.
+pub(super) struct TokenGate<V> {
+    settings: Arc<Settings<V>>,
+    token: Option<Token>,
+}
+
+pub(super) enum Refusal {
+    Unauthorized(Unauthorized),
+    Unavailable(StoreError),
+    MissingStore(MissingStore),
+}
+
+impl<V: Verifier> TokenGate<V> {
+    pub(super) fn new(settings: Arc<Settings<V>>) -> TokenGate<V> {
+        TokenGate { settings, token: None }
+    }
+
+    /// Verifies the token and puts what it says into the request.
+    pub(super) fn plan(&mut self, head: &mut Parts) -> Result<Plan<CheckRevoked>, Refusal> {
+        let Settings { verifier, optional, store, .. } = &*self.settings;
+        let token = match bearer::token(&head.headers) {
+            Err(Unauthorized::Missing) if *optional => return Ok(Plan::Pass),
+            token => token.map_err(Refusal::Unauthorized)?,
+        };
+        let invalid = |_| Refusal::Unauthorized(Unauthorized::Invalid);
+        let (token, claims) = verifier.verify(token).map_err(invalid)?;
+        let store = find(store.as_ref(), &head.extensions).map_err(Refusal::MissingStore)?;
+        if !token.validity.is_revocable(store.now()) {
+            return Err(Refusal::Unauthorized(Unauthorized::TooLongLived));
+        }
+        head.extensions.insert(token);
+        head.extensions.insert(Claims(claims));
+        self.token = Some(token);
+        Ok(Plan::Ask(store, token.check()))
+    }
+}
+
+impl<V: Verifier> Gate for TokenGate<V> {
+    type Verb = CheckRevoked;
+    type Refusal = Refusal;
+
+    fn open(&mut self, answer: Result<Revocations, StoreError>) -> Result<(), Refusal> {
+        match (answer, self.settings.fallback) {
+            (Ok(known), _) if self.token.is_none_or(|token| token.validity.is_revoked(known)) => {
+                Err(Refusal::Unauthorized(Unauthorized::Revoked))
+            }
+            (Ok(_), _) | (Err(_), Fallback::Allow) => Ok(()),
+            (Err(error), Fallback::Refuse) => Err(Refusal::Unavailable(error)),
+        }
+    }
+
+    fn refuse<B: Default>(&self, reason: Refusal) -> Response<B> {
+        match reason {
+            Refusal::Unauthorized(reason) => reason.response(self.settings.realm.as_deref()),
+            Refusal::Unavailable(error) => unavailable(error),
+            Refusal::MissingStore(missing) => refusal(StatusCode::INTERNAL_SERVER_ERROR, missing),
+        }
+    }
+}
