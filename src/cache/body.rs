@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::Store;
+use crate::personal::Personal;
 use crate::policy::Timestamp;
 use crate::policy::caching::StoredResponse;
 use crate::store::Asking;
@@ -21,25 +23,24 @@ pin_project! {
     ///
     /// # Cancel safety
     /// A body that is dropped before its end is not stored.
-    pub struct CacheBody<B> {
+    pub struct CacheBody<B>
+    where
+        B: Body,
+    {
+        // The handler's, until it ends; `None` for one from the cache.
         #[pin]
-        state: State<B>,
+        body: Option<B>,
+        // What is kept as it passes, until it is complete or turns out not to be storable.
+        recording: Option<Recording>,
+        // The last part waits here for the store.
+        storing: Option<Asking<bool>>,
+        // What comes before anything else of the body.
+        ahead: Ahead<B::Error>,
     }
 }
 
-pin_project! {
-    #[project = StateProj]
-    enum State<B> {
-        /// From the cache.
-        Stored { bytes: Bytes },
-        /// From the handler, not to be stored.
-        Passing { #[pin] body: B },
-        /// From the handler, kept as it passes.
-        Recording { #[pin] body: B, recording: Option<Recording> },
-        /// All there; its last part waits for the store.
-        Storing { asking: Asking<bool>, last: Option<Bytes> },
-    }
-}
+/// At most two frames: one that made the body as long as stated, and what came after it all the same.
+type Ahead<E> = VecDeque<Result<Frame<Bytes>, E>>;
 
 /// A response on its way to the store.
 pub(super) struct Recording {
@@ -50,6 +51,8 @@ pub(super) struct Recording {
     pub(super) seen: LastPurge,
     pub(super) began: Timestamp,
     pub(super) head: StoredResponse,
+    /// Where an answer about one person is not to be stored.
+    pub(super) personal: Option<Personal>,
     pub(super) max_body: usize,
     /// `Content-Length`, by which a server may stop reading before the body says that it ended.
     pub(super) length: Option<u64>,
@@ -57,9 +60,11 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Whether the body still fits.
+    /// Whether the body still fits, and is no longer than it said.
     fn push(&mut self, bytes: &Bytes) -> bool {
-        let fits = self.bytes.len() + bytes.len() <= self.max_body;
+        let length = self.bytes.len() + bytes.len();
+        let fits =
+            length <= self.max_body && self.length.is_none_or(|stated| length as u64 <= stated);
         if fits {
             self.bytes.extend_from_slice(bytes);
         }
@@ -70,11 +75,16 @@ impl Recording {
         self.length == Some(self.bytes.len() as u64)
     }
 
-    /// Asks the store to keep it, unless purges from when the handler began may be forgotten, or it
-    /// is not as long as it said.
+    /// Asks the store to keep it, unless purges from when the handler began may be forgotten, it is
+    /// about one person, or not as long as it said.
     pub(super) fn store(mut self) -> Asking<bool> {
         let too_late = self.store.now().since(self.began) >= PURGE_MEMORY - Duration::from_secs(1);
-        if too_late || self.length.is_some_and(|length| length != self.bytes.len() as u64) {
+        // A handler may look at the session while its body streams.
+        let personal = self.personal.is_some_and(|personal| personal.is_marked());
+        if too_late
+            || personal
+            || self.length.is_some_and(|length| length != self.bytes.len() as u64)
+        {
             return Asking::Answered(Some(Ok(false)));
         }
         self.head.body = self.bytes.freeze();
@@ -88,21 +98,22 @@ impl Recording {
     }
 }
 
-impl<B> CacheBody<B> {
+impl<B: Body> CacheBody<B> {
     pub(super) fn empty() -> CacheBody<B> {
-        CacheBody::stored(Bytes::new())
+        CacheBody { body: None, recording: None, storing: None, ahead: VecDeque::new() }
     }
 
     pub(super) fn stored(bytes: Bytes) -> CacheBody<B> {
-        CacheBody { state: State::Stored { bytes } }
+        let frame = (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)));
+        CacheBody { ahead: frame.into_iter().collect(), ..CacheBody::empty() }
     }
 
     pub(super) fn passing(body: B) -> CacheBody<B> {
-        CacheBody { state: State::Passing { body } }
+        CacheBody { body: Some(body), ..CacheBody::empty() }
     }
 
     pub(super) fn recording(body: B, recording: Recording) -> CacheBody<B> {
-        CacheBody { state: State::Recording { body, recording: Some(recording) } }
+        CacheBody { recording: Some(recording), ..CacheBody::passing(body) }
     }
 }
 
@@ -116,92 +127,81 @@ impl<B: Body> Body for CacheBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         loop {
-            let next = match this.state.as_mut().project() {
-                StateProj::Stored { bytes } => {
-                    let bytes = std::mem::take(bytes);
-                    let frame = (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)));
-                    return Poll::Ready(frame);
+            if let Some(asking) = this.storing {
+                if let Err(error) = ready!(Pin::new(asking).poll(cx)) {
+                    tracing::debug!(%error, "a response was not stored");
                 }
-                StateProj::Passing { body } => {
-                    let frame = ready!(body.poll_frame(cx));
-                    return Poll::Ready(frame.map(|frame| Ok(frame?.map_data(to_bytes))));
+                *this.storing = None;
+            }
+            // A body as long as stated is kept back while it is looked at whether it ends there.
+            if this.recording.is_none()
+                && let Some(frame) = this.ahead.pop_front()
+            {
+                return Poll::Ready(Some(frame));
+            }
+            let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+            let frame = match body.poll_frame(cx) {
+                Poll::Ready(Some(frame)) => frame.map(|frame| frame.map_data(to_bytes)),
+                Poll::Ready(None) => {
+                    this.body.set(None);
+                    *this.storing = this.recording.take().map(Recording::store);
+                    continue;
                 }
-                StateProj::Recording { mut body, recording } => {
-                    let frame = ready!(body.as_mut().poll_frame(cx));
-                    let Some(frame) = frame else {
-                        let Some(recording) = recording.take() else { return Poll::Ready(None) };
-                        this.state
-                            .as_mut()
-                            .set(State::Storing { asking: recording.store(), last: None });
-                        continue;
-                    };
-                    let data = match frame.map(|frame| frame.map_data(to_bytes)) {
-                        Ok(frame) => match frame.into_data() {
-                            Ok(data) => data,
-                            // Trailers are not stored, and a response is stored whole or not.
-                            Err(trailers) => {
-                                *recording = None;
-                                return Poll::Ready(Some(Ok(trailers)));
-                            }
-                        },
-                        Err(error) => {
-                            *recording = None;
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                    };
-                    if !recording.as_mut().is_some_and(|it| it.push(&data)) {
-                        *recording = None;
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
-                    let ended = body.is_end_stream();
-                    match recording.take_if(|it| ended || it.is_complete()) {
-                        None => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                        Some(recording) => {
-                            State::Storing { asking: recording.store(), last: Some(data) }
-                        }
-                    }
-                }
-                StateProj::Storing { asking, last } => {
-                    if let Err(error) = ready!(Pin::new(asking).poll(cx)) {
-                        tracing::debug!(error = %error, "a response was not stored");
-                    }
-                    State::Stored { bytes: last.take().unwrap_or_default() }
+                // The end may be long in coming, and a server that counts does not wait for it.
+                Poll::Pending => {
+                    let frame = this.ahead.pop_front();
+                    return frame.map_or(Poll::Pending, |frame| Poll::Ready(Some(frame)));
                 }
             };
-            this.state.set(next);
+            let Some(recording) = this.recording else { return Poll::Ready(Some(frame)) };
+            // Trailers are not stored, and a response is stored whole or not at all.
+            let data = frame.as_ref().ok().and_then(Frame::data_ref);
+            let fits = data.is_some_and(|data| recording.push(data));
+            let complete = recording.is_complete();
+            if data.is_none_or(|data| !data.is_empty()) {
+                this.ahead.push_back(frame);
+            }
+            if !fits {
+                *this.recording = None;
+            } else if this.body.as_ref().as_pin_ref().is_some_and(|body| body.is_end_stream()) {
+                this.body.set(None);
+                *this.storing = this.recording.take().map(Recording::store);
+            } else if !complete && let Some(frame) = this.ahead.pop_front() {
+                return Poll::Ready(Some(frame));
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.state {
-            State::Stored { bytes } => bytes.is_empty(),
-            State::Passing { body } => body.is_end_stream(),
-            // The end is where it is stored, so it has to be read.
-            State::Recording { body, recording } => recording.is_none() && body.is_end_stream(),
-            State::Storing { .. } => false,
-        }
+        // The end is where it is stored, so it has to be read.
+        self.recording.is_none()
+            && self.storing.is_none()
+            && self.ahead.is_empty()
+            && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.state {
-            State::Stored { bytes } => SizeHint::with_exact(bytes.len() as u64),
-            State::Passing { body } | State::Recording { body, .. } => body.size_hint(),
-            State::Storing { last, .. } => {
-                SizeHint::with_exact(last.as_ref().map_or(0, |last| last.len() as u64))
-            }
+        let ahead = self.ahead.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
+        let ahead: u64 = ahead.map(|data| data.len() as u64).sum();
+        let rest = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + ahead);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + ahead);
         }
+        hint
     }
 }
 
 /// For a body that the cache has no part in.
-impl<B: Default> Default for CacheBody<B> {
+impl<B: Body> Default for CacheBody<B> {
     fn default() -> CacheBody<B> {
         CacheBody::empty()
     }
 }
 
 /// Never its content.
-impl<B> fmt::Debug for CacheBody<B> {
+impl<B: Body> fmt::Debug for CacheBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheBody").finish_non_exhaustive()
     }

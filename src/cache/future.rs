@@ -29,6 +29,7 @@ pin_project! {
     pub struct ResponseFuture<S, ReqBody, ResBody>
     where
         S: Service<Request<ReqBody>>,
+        ResBody: Body,
     {
         #[pin]
         state: State<S, S::Future, ReqBody, ResBody>,
@@ -37,7 +38,10 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, F, ReqBody, ResBody> {
+    enum State<S, F, ReqBody, ResBody>
+    where
+        ResBody: Body,
+    {
         /// Asking the store for a response.
         Looking { asking: Asking<LoadedResponse>, looking: Option<Looking<S, ReqBody>> },
         /// The handler's answer may be stored.
@@ -87,6 +91,7 @@ enum Step<S, ReqBody> {
 impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
+    ResBody: Body,
 {
     pub(super) fn looking(plan: Plan, service: S, head: Parts, body: ReqBody) -> Self {
         let began = plan.store.now();
@@ -262,8 +267,20 @@ impl Miss {
             _ => uri,
         };
         let head = StoredResponse::new(response, vary, freshness, store.now(), fastrand::u64(..));
-        let (began, max_body, bytes) = (self.began, settings.max_body, BytesMut::new());
-        Some(Recording { store, key, uri, tags, seen, began, head, max_body, length, bytes })
+        let personal = (!CacheControl::of(&response.headers).public).then_some(personal);
+        Some(Recording {
+            store,
+            key,
+            uri,
+            tags,
+            seen,
+            began: self.began,
+            head,
+            personal,
+            max_body: settings.max_body,
+            length,
+            bytes: BytesMut::new(),
+        })
     }
 }
 
@@ -288,6 +305,7 @@ impl Settling {
 impl<S, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
+    ResBody: Body,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body::Body;
 
 use super::CacheBody;
 use crate::policy::caching::{StoredResponse, is_not_modified};
@@ -44,7 +45,7 @@ impl Forwarded {
 }
 
 /// A hit: the stored response, or 304 where the client has it already.
-pub(super) fn reuse<B>(
+pub(super) fn reuse<B: Body>(
     request: &HeaderMap,
     stored: Arc<StoredResponse>,
     age: Duration,
@@ -62,6 +63,9 @@ pub(super) fn reuse<B>(
         headers.remove(CONTENT_TYPE);
         (StatusCode::NOT_MODIFIED, CacheBody::empty())
     } else {
+        if status != StatusCode::NO_CONTENT {
+            headers.entry(CONTENT_LENGTH).or_insert_with(|| body.len().into());
+        }
         (status, CacheBody::stored(body))
     };
     let mut response = Response::new(body);
@@ -71,7 +75,7 @@ pub(super) fn reuse<B>(
 }
 
 /// RFC 9111, 5.2.1.7: the client wants a stored response or none, and there is none.
-pub(super) fn only_if_cached<B>() -> Response<CacheBody<B>> {
+pub(super) fn only_if_cached<B: Body>() -> Response<CacheBody<B>> {
     let mut response = Response::new(CacheBody::empty());
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     response
