@@ -31,7 +31,7 @@ impl SessionId {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    fn decode(text: &str) -> Option<SessionId> {
+    fn decode(text: &[u8]) -> Option<SessionId> {
         let mut bytes = [0; ID_BYTES];
         // The length first: the decoder would work through a long value.
         let fits = text.len() == ID_BYTES.div_ceil(3) * 4 - 1;
@@ -53,14 +53,15 @@ pub(super) struct CookieSettings {
 impl CookieSettings {
     /// The id in a request, if it has one in the form of ours.
     pub(super) fn id(&self, headers: &HeaderMap) -> Option<SessionId> {
-        headers
+        // By bytes: what another cookie holds is no concern of this one.
+        let pairs = headers
             .get_all(COOKIE)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.split_once('='))
-            .filter(|(name, _)| name.trim() == self.name)
-            .find_map(|(_, value)| SessionId::decode(value.trim()))
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b';').map(<[u8]>::trim_ascii));
+        let ours = pairs.filter_map(|pair| {
+            pair.strip_prefix(self.name.as_bytes())?.trim_ascii_start().strip_prefix(b"=")
+        });
+        ours.map(<[u8]>::trim_ascii).find_map(SessionId::decode)
     }
 
     /// The `Set-Cookie` that hands out `id`.

@@ -51,7 +51,7 @@ where
             let next = match this.state.as_mut().project() {
                 StateProj::Calling { future, session } => {
                     let response = ready!(future.poll(cx))?;
-                    match session.take().filter(Session::is_used) {
+                    match session.take().filter(Session::seal) {
                         // A handler that failed did not mean what it had done so far.
                         Some(session) if !response.status().is_server_error() => {
                             let commit = Box::pin(session.commit());

@@ -51,6 +51,8 @@ struct Shared {
     personal: Personal,
     /// Whether anybody looked: until then there is nothing to do for it.
     used: AtomicBool,
+    /// Whether the response has left, or is about to: from then on nothing can be changed.
+    sent: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -61,7 +63,6 @@ struct State {
     rotate: bool,
     /// The session that was presented is to end, whatever comes after.
     end: bool,
-    sent: bool,
 }
 
 enum Loaded {
@@ -82,8 +83,9 @@ pub enum Status {
     Unavailable,
 }
 
-/// How often a save is made again on top of what another request saved first.
-const ATTEMPTS: usize = 16;
+/// How often a save is made again on top of what another request saved first. Each conflict means
+/// that somebody's save was accepted, so this many requests can change one session at once.
+const ATTEMPTS: usize = 64;
 
 impl Session {
     pub(super) fn new(
@@ -92,8 +94,9 @@ impl Session {
         presented: Option<SessionId>,
         personal: Personal,
     ) -> Session {
-        let (used, state) = (AtomicBool::new(false), Mutex::default());
-        Session { shared: Arc::new(Shared { store, settings, presented, personal, used, state }) }
+        let (used, sent, state) = Default::default();
+        let shared = Shared { store, settings, presented, personal, used, sent, state };
+        Session { shared: Arc::new(shared) }
     }
 
     /// The value of a field, or `None` where there is none.
@@ -155,9 +158,7 @@ impl Session {
     /// [`SessionError::ResponseSent`]; the store is asked when the response is about to leave.
     pub async fn destroy(&self) -> Result<(), SessionError> {
         let mut state = self.lock().await;
-        if state.sent {
-            return Err(SessionError::ResponseSent);
-        }
+        self.check_not_sent()?;
         *state = State { loaded: Some(Loaded::Nothing), end: true, ..State::default() };
         Ok(())
     }
@@ -173,17 +174,20 @@ impl Session {
         }
     }
 
-    /// Whether anybody looked at it.
-    pub(super) fn is_used(&self) -> bool {
-        self.shared.used.load(Ordering::Relaxed)
+    /// Lets nothing change any more, and says whether there may be something to save.
+    ///
+    /// Whoever changes it says "used" first and then asks whether it was sent; this does the two
+    /// the other way around, so of a change at the same moment one of the two is told.
+    pub(super) fn seal(&self) -> bool {
+        self.shared.sent.store(true, Ordering::SeqCst);
+        self.shared.used.load(Ordering::SeqCst)
     }
 
     /// Saves what was changed, and says which cookie to set.
     pub(super) async fn commit(self) -> Result<Option<HeaderValue>, SessionError> {
         let Shared { store, settings, presented, .. } = &*self.shared;
         let mut state = self.shared.state.lock().await;
-        let State { loaded, changes, rotate, end, .. } =
-            std::mem::replace(&mut *state, State { sent: true, ..State::default() });
+        let State { loaded, changes, rotate, end, .. } = std::mem::take(&mut *state);
         if end && let Some(id) = presented {
             store.ask(EndSession { id: id.fingerprint() }).await?;
         }
@@ -262,10 +266,15 @@ impl Session {
         Ok(())
     }
 
-    async fn load_to_change(&self, state: &mut State) -> Result<(), SessionError> {
-        if state.sent {
-            return Err(SessionError::ResponseSent);
+    fn check_not_sent(&self) -> Result<(), SessionError> {
+        match self.shared.sent.load(Ordering::SeqCst) {
+            true => Err(SessionError::ResponseSent),
+            false => Ok(()),
         }
+    }
+
+    async fn load_to_change(&self, state: &mut State) -> Result<(), SessionError> {
+        self.check_not_sent()?;
         match self.load(state).await {
             Loaded::Unavailable(error) => Err(error.clone().into()),
             _ => Ok(()),
@@ -303,7 +312,7 @@ impl Session {
     }
 
     async fn lock(&self) -> tokio::sync::MutexGuard<'_, State> {
-        self.shared.used.store(true, Ordering::Relaxed);
+        self.shared.used.store(true, Ordering::SeqCst);
         self.shared.personal.mark();
         self.shared.state.lock().await
     }
@@ -312,6 +321,6 @@ impl Session {
 /// Neither id nor fields.
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("used", &self.is_used()).finish_non_exhaustive()
+        f.debug_struct("Session").field("used", &self.shared.used).finish_non_exhaustive()
     }
 }

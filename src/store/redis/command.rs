@@ -80,7 +80,9 @@ impl Command {
     /// A script that the server has forgotten is loaded and called again in one more round trip;
     /// that is no repetition, because it did not run the first time.
     pub(super) async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
+        // For a single command the crate leaves an error reply inside of the value.
         let reply = connection.req_packed_command(&self.cmd).await;
+        let reply = reply.and_then(Value::extract_error);
         let (Err(error), Some(script)) = (&reply, self.script) else { return reply };
         if error.kind() != ErrorKind::Server(ServerErrorKind::NoScript) {
             return reply;

@@ -19,6 +19,7 @@ pub(crate) struct Endpoint {
     client: Client,
     host: String,
     port: u16,
+    database: i64,
     probe_key: String,
 }
 
@@ -48,7 +49,10 @@ impl Endpoint {
         let ConnectionAddr::Tcp(host, port) = info.addr() else {
             return Err(invalid("expected a host and port"));
         };
-        let (host, port) = (host.clone(), *port);
+        let (host, port, database) = (host.clone(), *port, info.redis_settings().db());
+        if database < 0 {
+            return Err(invalid("a database number is 0 or more"));
+        }
         // Without nodelay, small commands wait for the acknowledgement of the ones before.
         let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(10));
         let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
@@ -56,7 +60,7 @@ impl Endpoint {
         let tcp = tcp.set_user_timeout(Duration::from_secs(2));
         let client = Client::open(info.set_tcp_settings(tcp))
             .map_err(|_| invalid("the connection settings cannot be used"))?;
-        Ok(Endpoint { client, host, port, probe_key })
+        Ok(Endpoint { client, host, port, database, probe_key })
     }
 
     pub(super) async fn dial(&self) -> Result<Dialed, StoreError> {
@@ -111,8 +115,14 @@ impl Endpoint {
         if error.kind() == redis::ErrorKind::AuthenticationFailed {
             return self.error(Kind::Unauthorized);
         }
-        if let Some(code) = error.code() {
-            return StoreError::reply(code);
+        match error.code() {
+            // Of what a connection is set up with, a server can only not know the database.
+            Some("ERR") if self.database > 0 => {
+                let no_database = format!("the server has no database {}", self.database);
+                return StoreError::about(Kind::InvalidUrl, no_database);
+            }
+            Some(code) => return StoreError::reply(code),
+            None => {}
         }
         self.error(match error.kind() {
             redis::ErrorKind::Parse => Kind::NotRedis,
