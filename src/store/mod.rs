@@ -9,6 +9,8 @@ mod contract;
 mod error;
 mod handle;
 mod health;
+#[cfg(test)]
+mod histories;
 pub(crate) mod keys;
 mod memory;
 mod redis;

@@ -147,7 +147,8 @@ impl Verb for LoadResponse {
 
 /// Stores a response under its tags, unless one of them or its URI was purged after `seen`, the
 /// last purge as of the look-up that came before the handler: then it may hold what was purged.
-/// Answers whether it was stored.
+/// Answers whether it was stored. Stored again under fewer tags, it may still be dropped with one
+/// that it no longer carries.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreResponse {
     pub(crate) response: Fingerprint,

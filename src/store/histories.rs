@@ -1,0 +1,216 @@
+//! Random histories: on every one of them the backends give the same answers, so each script does
+//! what `policy/` decides and the in-process store does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::json;
+use support::RedisServer;
+
+use super::Store;
+use super::keys::Fingerprint;
+use super::verbs::*;
+use crate::policy::Timestamp;
+use crate::policy::caching::{Freshness, StoredResponse, Vary};
+use crate::policy::session::{Changes, Fields, Record};
+
+/// One act, on a few names so that acts meet.
+#[derive(Clone, Debug)]
+enum Act {
+    Create {
+        id: u8,
+        value: u8,
+    },
+    Load {
+        id: u8,
+    },
+    Save {
+        id: u8,
+        version: u32,
+        value: u8,
+        rotate_to: Option<u8>,
+    },
+    End {
+        id: u8,
+    },
+    RevokeToken {
+        token: u8,
+    },
+    RevokeSubject {
+        subject: u8,
+        until: u64,
+    },
+    Check {
+        token: u8,
+        subject: Option<u8>,
+    },
+    /// Remembers the last purge as of now.
+    LookUp {
+        response: u8,
+    },
+    /// As of the `seen`-th look-up. A response has the same tags each time it is stored.
+    Keep {
+        response: u8,
+        uri: u8,
+        seen: usize,
+    },
+    PurgeTag {
+        tag: u8,
+    },
+    PurgeUri {
+        uri: u8,
+    },
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    let name = 0u8..3;
+    let maybe = prop::option::of(name.clone());
+    prop_oneof![
+        (name.clone(), 0u8..4).prop_map(|(id, value)| Act::Create { id, value }),
+        name.clone().prop_map(|id| Act::Load { id }),
+        (name.clone(), 0u32..4, 0u8..4, maybe.clone()).prop_map(|(id, version, value, to)| {
+            // No layer rotates a session to the id it has.
+            Act::Save { id, version, value, rotate_to: to.filter(|to| *to != id) }
+        }),
+        name.clone().prop_map(|id| Act::End { id }),
+        name.clone().prop_map(|token| Act::RevokeToken { token }),
+        (name.clone(), 0u64..1_000)
+            .prop_map(|(subject, until)| Act::RevokeSubject { subject, until }),
+        (name.clone(), maybe).prop_map(|(token, subject)| Act::Check { token, subject }),
+        name.clone().prop_map(|response| Act::LookUp { response }),
+        (name.clone(), name.clone(), 0usize..4).prop_map(|(response, uri, seen)| Act::Keep {
+            response,
+            uri,
+            seen
+        }),
+        name.clone().prop_map(|tag| Act::PurgeTag { tag }),
+        name.prop_map(|uri| Act::PurgeUri { uri }),
+    ]
+}
+
+/// One backend in one history.
+struct Run<'a> {
+    store: &'a Store,
+    history: u32,
+    look_ups: Vec<LastPurge>,
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+impl Run<'_> {
+    fn name(&self, noun: &str, name: u8) -> Fingerprint {
+        Fingerprint::of(&[noun.as_bytes(), &self.history.to_be_bytes(), &[name]])
+    }
+
+    fn record(&self, version: u32, value: u8) -> Record {
+        let fields = Fields::from_iter([("value".to_owned(), json!(value))]);
+        Record { version, expires_at: Timestamp(u64::MAX / 2), fields }
+    }
+
+    fn stored(&self) -> Arc<StoredResponse> {
+        let (head, ()) = http::Response::new(()).into_parts();
+        let vary = Vary::of(&head.headers, &head.headers).unwrap();
+        let freshness = Freshness { lifetime: HOUR, age_on_arrival: Duration::ZERO };
+        let mut stored = StoredResponse::new(&head, vary, freshness, Timestamp(7), 7);
+        stored.body = Bytes::from_static(b"body");
+        Arc::new(stored)
+    }
+
+    /// The answer, as far as it is the same on every backend.
+    async fn answer(&mut self, act: &Act) -> String {
+        let store = self.store;
+        match *act {
+            Act::Create { id, value } => {
+                let (id, record) = (self.name("session", id), self.record(0, value));
+                let create = CreateSession { id, record, time_to_live: HOUR };
+                format!("{:?}", store.ask(create).await)
+            }
+            Act::Load { id } => {
+                let load = LoadSession { id: self.name("session", id), idle: HOUR };
+                format!("{:?}", store.ask(load).await)
+            }
+            Act::Save { id, version, value, rotate_to } => {
+                let before = self.record(version, 0);
+                let mut changes = Changes::default();
+                changes.set("value", json!(value));
+                let save = SaveSession {
+                    id: self.name("session", id),
+                    rotate_to: rotate_to.map(|to| self.name("session", to)),
+                    from: before.version_tag(),
+                    record: before.next(&changes),
+                    time_to_live: HOUR,
+                };
+                format!("{:?}", store.ask(save).await)
+            }
+            Act::End { id } => {
+                format!("{:?}", store.ask(EndSession { id: self.name("session", id) }).await)
+            }
+            Act::RevokeToken { token } => {
+                let token = self.name("token", token);
+                format!("{:?}", store.ask(RevokeToken { token, time_to_live: HOUR }).await)
+            }
+            Act::RevokeSubject { subject, until } => {
+                let subject = self.name("subject", subject);
+                let until = Some(Timestamp(until));
+                format!("{:?}", store.ask(RevokeSubject { subject, until }).await)
+            }
+            Act::Check { token, subject } => {
+                let token = self.name("token", token);
+                let subject = subject.map(|subject| self.name("subject", subject));
+                format!("{:?}", store.ask(CheckRevoked { token, subject }).await)
+            }
+            Act::LookUp { response } => {
+                let response = self.name("response", response);
+                let found = store.ask(LoadResponse { response }).await.unwrap();
+                self.look_ups.push(found.last_purge);
+                format!("{:?}", found.response)
+            }
+            Act::Keep { response, uri, seen } => {
+                let Some(&seen) = self.look_ups.get(seen) else { return String::new() };
+                let keep = StoreResponse {
+                    response: self.name("response", response),
+                    uri: self.name("response", uri),
+                    tags: (0..response).map(|tag| self.name("tag", tag)).collect(),
+                    stored: self.stored(),
+                    seen,
+                };
+                format!("{:?}", store.ask(keep).await)
+            }
+            Act::PurgeTag { tag } => {
+                format!("{:?}", store.purge_tag(self.name("tag", tag)).await)
+            }
+            Act::PurgeUri { uri } => {
+                format!("{:?}", store.ask(PurgeUri { uri: self.name("response", uri) }).await)
+            }
+        }
+    }
+}
+
+#[test]
+fn every_backend_gives_the_same_answers() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = RedisServer::start();
+    let memory = Store::memory();
+    let redis = runtime.block_on(Store::connect(&server.url())).unwrap();
+    let histories = std::cell::Cell::new(0);
+    let config = Config { failure_persistence: None, cases: 300, ..Config::default() };
+    TestRunner::new(config)
+        .run(&prop::collection::vec(acts(), 1..60), |acts| {
+            histories.set(histories.get() + 1);
+            let [mut memory, mut redis] = [&memory, &redis].map(|store| Run {
+                store,
+                history: histories.get(),
+                look_ups: Vec::new(),
+            });
+            for act in &acts {
+                let answers =
+                    runtime.block_on(async { (memory.answer(act).await, redis.answer(act).await) });
+                prop_assert_eq!(answers.0, answers.1, "{:?}", act);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
