@@ -431,9 +431,11 @@ async fn nothing_listening_is_refused() {
 
 #[tokio::test]
 async fn a_host_without_an_address_is_unresolved() {
-    let error = refusal(&format!("redis://:{PASSWORD}@no-such-host.invalid:6379")).await;
+    // A label of more than 63 letters: no resolver needs to ask anybody about it.
+    let host = format!("{}.invalid", "a".repeat(64));
+    let error = refusal(&format!("redis://:{PASSWORD}@{host}:6379")).await;
     assert!(error.is_unresolved(), "{error}");
-    assert!(error.to_string().contains("no-such-host.invalid:6379"), "{error}");
+    assert!(error.to_string().contains(&format!("{host}:6379")), "{error}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -16,6 +16,7 @@ use super::body::Recording;
 use super::response::{Forwarded, only_if_cached, reuse};
 use super::service::Plan;
 use super::{CacheBody, CacheTags, key, tags};
+use crate::personal::Personal;
 use crate::policy::Timestamp;
 use crate::policy::caching::{
     CacheControl, Lookup, StoredResponse, Vary, is_fresh_enough, storable,
@@ -67,7 +68,9 @@ struct Looking<S, ReqBody> {
 /// A request that goes to its handler, and what its answer is to be stored with.
 struct Miss {
     plan: Plan,
-    head: Parts,
+    method: Method,
+    headers: HeaderMap,
+    personal: Personal,
     forwarded: Forwarded,
     /// What is stored for the URI, when that is a response with another `Vary`.
     first: Option<Arc<StoredResponse>>,
@@ -213,11 +216,17 @@ impl<S, ReqBody> Looking<S, ReqBody> {
         if CacheControl::of(&self.head.headers).only_if_cached {
             return None;
         }
-        let kept = self.head.clone();
-        let future = self.service.call(Request::from_parts(self.head, self.body));
-        let first = self.first.map(|(first, _)| first);
-        let (plan, began) = (self.plan, self.began);
-        Some((future, Miss { plan, head: kept, forwarded, first, seen, began }))
+        let miss = Miss {
+            method: self.head.method.clone(),
+            headers: self.head.headers.clone(),
+            personal: self.plan.enter(&mut self.head),
+            plan: self.plan,
+            forwarded,
+            first: self.first.map(|(first, _)| first),
+            seen,
+            began: self.began,
+        };
+        Some((self.service.call(Request::from_parts(self.head, self.body)), miss))
     }
 }
 
@@ -249,10 +258,11 @@ impl Miss {
     }
 
     fn recording<B: Body>(self, response: &http::response::Parts, body: &B) -> Option<Recording> {
-        let Plan { store, uri, personal, settings, .. } = self.plan;
+        let Plan { store, uri, settings, .. } = self.plan;
+        let personal = self.personal;
         let seen = self.seen?;
-        let freshness = storable(&self.head, response, personal.is_marked())?;
-        let vary = Vary::of(&response.headers, &self.head.headers)?;
+        let freshness = storable(&self.method, &self.headers, response, personal.is_marked())?;
+        let vary = Vary::of(&response.headers, &self.headers)?;
         let tags = response.extensions.get::<CacheTags>();
         let tags = tags.map_or(&[][..], CacheTags::fingerprints).to_vec();
         let length = response.headers.get(CONTENT_LENGTH);

@@ -57,6 +57,11 @@
 //! # When the store cannot answer
 //! The request goes to its handler.
 //!
+//! # Cancel safety
+//! What a client leaves behind half read is not stored. A request that changes something drops what
+//! is stored for its URI after its handler has answered: if the client leaves before that, purge by
+//! tag in the handler.
+//!
 //! # Security
 //! A response is stored under its scheme, host, path and query. Behind a proxy, let only the hosts
 //! that you serve pass: each made-up `Host` is an entry of its own, though a short-lived one.

@@ -57,15 +57,15 @@ pub(super) fn reuse<B: Body>(
     let left = freshness.lifetime.saturating_sub(age).as_secs_f64().ceil() as u64;
     let hit = format!("tower-redis-kit; hit; ttl={left}");
     headers.append(CACHE_STATUS, HeaderValue::try_from(hit).expect("digits are header characters"));
+    // Of a 304 it is the length that the 200 would have (RFC 9110, 8.6): a server that knows of no
+    // length would state that of the empty body.
+    if status != StatusCode::NO_CONTENT {
+        headers.entry(CONTENT_LENGTH).or_insert_with(|| body.len().into());
+    }
     let (status, body) = if not_modified {
-        // RFC 9110, 15.4.5: no fields that describe a body which does not come.
-        headers.remove(CONTENT_LENGTH);
         headers.remove(CONTENT_TYPE);
         (StatusCode::NOT_MODIFIED, CacheBody::empty())
     } else {
-        if status != StatusCode::NO_CONTENT {
-            headers.entry(CONTENT_LENGTH).or_insert_with(|| body.len().into());
-        }
         (status, CacheBody::stored(body))
     };
     let mut response = Response::new(body);

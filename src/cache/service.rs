@@ -28,7 +28,6 @@ pub(super) struct Plan {
     pub(super) lookup: Lookup,
     pub(super) store: Store,
     pub(super) uri: Fingerprint,
-    pub(super) personal: Personal,
     pub(super) settings: Arc<Settings>,
 }
 
@@ -37,16 +36,22 @@ impl<S> WithCache<S> {
         WithCache { inner, settings }
     }
 
-    fn plan(&self, head: &mut Parts) -> Result<Plan, MissingStore> {
-        let store = find(self.settings.store.as_ref(), &head.extensions)?;
-        head.extensions.insert(Cache::new(store.clone()));
+    fn plan(&self, head: &Parts) -> Result<Plan, MissingStore> {
         Ok(Plan {
             lookup: lookup(head),
-            store,
+            store: find(self.settings.store.as_ref(), &head.extensions)?,
             uri: key::uri(head),
-            personal: Personal::of(&mut head.extensions),
             settings: self.settings.clone(),
         })
+    }
+}
+
+impl Plan {
+    /// Puts into a request that goes to its handler what the handler may want, and gives back where
+    /// it will be marked that the answer is about one person.
+    pub(super) fn enter(&self, head: &mut Parts) -> Personal {
+        head.extensions.insert(Cache::new(self.store.clone()));
+        Personal::of(&mut head.extensions)
     }
 }
 
@@ -65,7 +70,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let plan = match self.plan(&mut head) {
+        let plan = match self.plan(&head) {
             Ok(plan) => plan,
             Err(missing) => {
                 let response = refusal::<(), _>(StatusCode::INTERNAL_SERVER_ERROR, missing);
@@ -74,6 +79,7 @@ where
         };
         match plan.lookup {
             Lookup::Bypass | Lookup::Invalidate => {
+                plan.enter(&mut head);
                 let request = Request::from_parts(head, body);
                 ResponseFuture::passing(plan, self.inner.call(request))
             }

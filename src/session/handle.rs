@@ -243,7 +243,10 @@ impl Session {
             match store.ask(save).await? {
                 Saved::Done => return Ok(rotate_to.map(|id| settings.cookie.set(&id))),
                 Saved::Gone => return Err(SessionError::Ended),
-                Saved::Conflict(theirs) => record = theirs,
+                Saved::Conflict(theirs) => {
+                    self.check_size(theirs.next(changes).fields)?;
+                    record = theirs;
+                }
             }
         }
         Err(SessionError::Contended)
@@ -259,11 +262,16 @@ impl Session {
             _ => Fields::new(),
         };
         changes.apply_to(&mut fields);
-        if Value::Object(fields).to_string().len() > self.shared.settings.max_size {
-            return Err(SessionError::TooLarge);
-        }
+        self.check_size(fields)?;
         state.changes = changes;
         Ok(())
+    }
+
+    fn check_size(&self, fields: Fields) -> Result<(), SessionError> {
+        match Value::Object(fields).to_string().len() > self.shared.settings.max_size {
+            true => Err(SessionError::TooLarge),
+            false => Ok(()),
+        }
     }
 
     fn check_not_sent(&self) -> Result<(), SessionError> {

@@ -32,8 +32,8 @@
 //! # Concurrent requests
 //! A save carries the changes, not the fields as they were loaded: of two requests of one session
 //! that change different fields, both changes stand; of one field, the later save wins. A request
-//! that changes a session which another request has ended meanwhile is answered 409: what is ended
-//! stays ended, and nothing is acknowledged that was not saved.
+//! that changes a session which another request has ended or rotated meanwhile is answered 409: what
+//! is ended stays ended, and nothing is acknowledged that was not saved.
 //!
 //! # When the store cannot answer
 //! What needs the store fails with [`SessionError`], which answers 503 with `Retry-After`; the

@@ -18,8 +18,8 @@ pub enum SessionError {
     },
     /// The session would become larger than the layer allows: 413.
     TooLarge,
-    /// Another request ended the session, or its time ran out, before this one could save its
-    /// changes: 409.
+    /// Another request ended or rotated the session, or its time ran out, before this one could save
+    /// its changes: 409.
     Ended,
     /// Changes of other requests came first, again and again: 503.
     Contended,
@@ -64,7 +64,7 @@ impl fmt::Display for SessionError {
                 write!(f, "the session's field {field:?} has another type, or is no JSON")
             }
             SessionError::TooLarge => f.write_str("the session is too large"),
-            SessionError::Ended => f.write_str("the session was ended meanwhile"),
+            SessionError::Ended => f.write_str("the session was ended or rotated meanwhile"),
             SessionError::Contended => f.write_str("too many requests change the session at once"),
             SessionError::ResponseSent => {
                 f.write_str("the session was changed after the response had left")

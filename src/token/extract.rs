@@ -36,3 +36,11 @@ impl<S: Sync> FromRequestParts<S> for Token {
         head.extensions.get().copied().ok_or(MissingClaims)
     }
 }
+
+impl<S: Sync> OptionalFromRequestParts<S> for Token {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Option<Token>, Infallible> {
+        Ok(head.extensions.get().copied())
+    }
+}

@@ -46,10 +46,11 @@ pub(crate) fn is_fresh_enough(request: &HeaderMap, age: Duration, lifetime: Dura
 /// Whether the client's copy is still the stored one (RFC 9110, 13.1.2 and 13.1.3).
 pub(crate) fn is_not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
     if request.contains_key(IF_NONE_MATCH) {
-        let Some(etag) = stored.get(ETAG) else { return false };
+        let etag = stored.get(ETAG).map(|etag| opaque_tag(etag.as_bytes()));
         return request.get_all(IF_NONE_MATCH).iter().any(|value| {
+            // `*` asks whether there is anything at all.
             value.as_bytes().trim_ascii() == b"*"
-                || entity_tags(value.as_bytes()).any(|tag| tag == opaque_tag(etag.as_bytes()))
+                || entity_tags(value.as_bytes()).any(|tag| Some(tag) == etag)
         });
     }
     let date = |headers: &HeaderMap, name| {
@@ -131,6 +132,13 @@ mod tests {
         assert!(asks("if-modified-since", "Mon, 01 Jan 2024 00:00:00 GMT"));
         assert!(!asks("if-modified-since", "Sun, 31 Dec 2023 00:00:00 GMT"));
         assert!(!asks("if-modified-since", "yesterday"));
+    }
+
+    #[test]
+    fn a_star_matches_whatever_is_stored() {
+        let asked = fields(&[("if-none-match", "*")]);
+        assert!(is_not_modified(&asked, &HeaderMap::new()));
+        assert!(!is_not_modified(&fields(&[("if-none-match", "\"x\"")]), &HeaderMap::new()));
     }
 
     #[test]

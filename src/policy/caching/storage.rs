@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::header::{
     AGE, AUTHORIZATION, CONNECTION, CONTENT_RANGE, DATE, EXPIRES, SET_COOKIE, TRAILER,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 
 use super::CacheControl;
 use super::cache_control::delta_seconds;
@@ -32,14 +32,15 @@ impl Freshness {
 /// `personal` says that the handler looked at who is asking, by a session or a token; such an
 /// answer is stored only when it calls itself `public`.
 pub(crate) fn storable(
-    request: &request::Parts,
+    method: &Method,
+    request: &HeaderMap,
     response: &response::Parts,
     personal: bool,
 ) -> Option<Freshness> {
-    let asked = CacheControl::of(&request.headers);
+    let asked = CacheControl::of(request);
     let answered = CacheControl::of(&response.headers);
     // RFC 9111, 3: the conditions for storing.
-    if request.method != Method::GET
+    if method != Method::GET
         || !is_storable_status(response.status)
         || asked.no_store
         || answered.no_store
@@ -52,7 +53,7 @@ pub(crate) fn storable(
     }
     // RFC 9111, 3.5.
     let for_all = answered.public || answered.s_maxage.is_some();
-    if request.headers.contains_key(AUTHORIZATION) && !for_all && !answered.must_revalidate {
+    if request.contains_key(AUTHORIZATION) && !for_all && !answered.must_revalidate {
         return None;
     }
     if personal && !answered.public {
@@ -140,7 +141,8 @@ mod tests {
         }
         let (asked, ()) = asked.body(()).unwrap().into_parts();
         let (answered, ()) = answered.body(()).unwrap().into_parts();
-        storable(&asked, &answered, false).map(|freshness| freshness.time_to_live().as_secs())
+        storable(&asked.method, &asked.headers, &answered, false)
+            .map(|freshness| freshness.time_to_live().as_secs())
     }
 
     fn ttl(response: &[(&str, &str)]) -> Option<u64> {

@@ -88,14 +88,16 @@ impl StoredResponse {
         bytes
     }
 
-    /// `None` for bytes that are no response of ours. The body is a slice of `bytes`, not a copy.
+    /// `None` for bytes that are no response of ours. Body and values are slices of `bytes`, not
+    /// copies.
     pub(crate) fn decode(bytes: Bytes) -> Option<StoredResponse> {
         let encoded = bytes.strip_prefix(&[FORMAT])?;
         let (head, body) = postcard::take_from_bytes::<Head<'_>>(encoded).ok()?;
         let mut headers = HeaderMap::with_capacity(head.headers.len());
         for (name, value) in head.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            headers.try_append(name, HeaderValue::from_bytes(value).ok()?).ok()?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value)).ok()?;
+            headers.try_append(name, value).ok()?;
         }
         let names = head.vary.iter().map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
         Some(StoredResponse {
