@@ -430,6 +430,25 @@ async fn nothing_listening_is_refused() {
 }
 
 #[tokio::test]
+async fn a_service_starts_while_redis_is_away() {
+    let mut server = RedisServer::start();
+    let url = server.url();
+    server.stop();
+    let store = Store::connect_lazy(&url).expect("a store");
+    let (error, time) = timed(store.revoke(token_of("t"))).await;
+    assert!(error.expect_err("away").is_unavailable());
+    assert!(time < Duration::from_millis(50), "{time:?}");
+    server.start_again();
+    let until = Instant::now() + Duration::from_secs(3);
+    while !store.health().is_up() {
+        assert!(Instant::now() < until, "{:?}", store.health());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store.revoke(token_of("t")).await.expect("revoked");
+    assert!(Store::connect_lazy("http://localhost").expect_err("a URL").is_invalid_url());
+}
+
+#[tokio::test]
 async fn a_host_without_an_address_is_unresolved() {
     // A label of more than 63 letters: no resolver needs to ask anybody about it.
     let host = format!("{}.invalid", "a".repeat(64));
@@ -510,7 +529,6 @@ async fn a_url_that_cannot_be_used_is_invalid() {
         "localhost:6379",
         "http://localhost",
         "rediss://localhost",
-        "unix:///tmp/redis.sock",
         "redis+unix:///tmp/redis.sock",
         "redis://localhost:port",
         "redis://localhost:99999",

@@ -108,14 +108,38 @@ impl StoreBuilder {
     /// # Errors
     /// See [`Store::connect`].
     pub async fn connect(self, url: &str) -> Result<Store, StoreError> {
-        if url == "memory:" {
-            return Ok(self.memory());
+        match self.in_process(url)? {
+            Some(store) => Ok(store),
+            None => {
+                let redis = Redis::connect(url, &self.settings).await?;
+                Ok(Store::new(Backend::Redis(Arc::new(redis))))
+            }
         }
-        if url.starts_with("memory:") {
-            return Err(StoreError::about(Kind::InvalidUrl, "memory: takes nothing after it"));
+    }
+
+    /// The store at `url`, without waiting for it: see [`Store::connect_lazy`].
+    ///
+    /// # Errors
+    /// See [`Store::connect_lazy`].
+    ///
+    /// # Panics
+    /// See [`Store::connect_lazy`].
+    pub fn connect_lazy(self, url: &str) -> Result<Store, StoreError> {
+        match self.in_process(url)? {
+            Some(store) => Ok(store),
+            None => {
+                let redis = Redis::connect_lazy(url, &self.settings)?;
+                Ok(Store::new(Backend::Redis(Arc::new(redis))))
+            }
         }
-        let redis = Redis::connect(url, &self.settings).await?;
-        Ok(Store::new(Backend::Redis(Arc::new(redis))))
+    }
+
+    fn in_process(&self, url: &str) -> Result<Option<Store>, StoreError> {
+        match url.strip_prefix("memory:") {
+            Some("") => Ok(Some(self.clone().memory())),
+            Some(_) => Err(StoreError::about(Kind::InvalidUrl, "memory: takes nothing after it")),
+            None => Ok(None),
+        }
     }
 
     /// The store that `REDIS_URL` names: see [`Store::from_env`].

@@ -58,6 +58,8 @@ macro_rules! facts {
 backends! {
     memory => super::memory;
     redis => super::redis;
+    redis_by_resp3 => super::redis_by_resp3;
+    redis_by_socket => super::redis_by_socket;
 }
 
 fn builder(fact: &str) -> StoreBuilder {
@@ -70,6 +72,16 @@ async fn memory(fact: &str) -> Store {
 
 async fn redis(fact: &str) -> Store {
     builder(fact).connect(&RedisServer::shared().url()).await.unwrap()
+}
+
+async fn redis_by_resp3(fact: &str) -> Store {
+    let url = format!("{}?protocol=resp3", RedisServer::shared().url());
+    Store::builder().prefix(&format!("resp3:{fact:.50}")).connect(&url).await.unwrap()
+}
+
+async fn redis_by_socket(fact: &str) -> Store {
+    let url = RedisServer::shared().socket_url();
+    Store::builder().prefix(&format!("socket:{fact:.50}")).connect(&url).await.unwrap()
 }
 
 fn named(name: &str) -> Fingerprint {

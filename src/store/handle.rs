@@ -57,7 +57,9 @@ impl Store {
         Store::builder().memory()
     }
 
-    /// The store at `url`: `memory:` or `redis://[user:password@]host[:port][/database]`.
+    /// The store at `url`: `memory:`, `redis://[user:password@]host[:port][/database]` or
+    /// `unix:///path/to/socket[?db=database&user=user&pass=password]`. `protocol=resp3` in the query
+    /// chooses RESP3; `valkey` in the place of `redis` means the same.
     ///
     /// Connects, logs in and tries a script and a write, so that what is wrong shows here.
     ///
@@ -70,6 +72,29 @@ impl Store {
     /// ([`is_not_redis`](StoreError::is_not_redis)). It never shows the password.
     pub async fn connect(url: &str) -> Result<Store, StoreError> {
         Store::builder().connect(url).await
+    }
+
+    /// The store at `url`, as for [`connect`](Store::connect), but without waiting for it: a service
+    /// can start while Redis is away. Until the first connection is made, in the background, every
+    /// layer does what it does while Redis is away.
+    ///
+    /// ```
+    /// use tower_redis_kit::Store;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+    /// let store = Store::connect_lazy("redis://127.0.0.1:1")?;
+    /// assert!(!store.health().is_up());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the URL cannot be used. What else is wrong shows in [`health`](Store::health).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, unless the URL is `memory:`.
+    pub fn connect_lazy(url: &str) -> Result<Store, StoreError> {
+        Store::builder().connect_lazy(url)
     }
 
     /// The store that the environment's `REDIS_URL` names; without one, a store in this process,

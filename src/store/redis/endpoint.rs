@@ -17,8 +17,7 @@ const DIAL: Duration = Duration::from_secs(2);
 /// Where Redis is and how to log in.
 pub(crate) struct Endpoint {
     client: Client,
-    host: String,
-    port: u16,
+    address: ConnectionAddr,
     database: i64,
     probe_key: String,
 }
@@ -35,21 +34,23 @@ impl Endpoint {
     /// Reads a URL; connects to nothing.
     pub(super) fn new(url: &str, probe_key: String) -> Result<Endpoint, StoreError> {
         let invalid = |why: &'static str| StoreError::about(Kind::InvalidUrl, why);
-        let parsed =
-            redis::parse_redis_url(url).filter(|url| url.scheme() == "redis").ok_or_else(|| {
-                invalid("expected memory: or redis://[user:password@]host[:port][/db]")
+        let schemes = ["redis", "valkey", "unix", "redis+unix", "valkey+unix"];
+        let parsed = redis::parse_redis_url(url)
+            .filter(|url| schemes.contains(&url.scheme()))
+            .ok_or_else(|| {
+                invalid(
+                    "expected memory:, redis://[user:password@]host[:port][/database] or \
+                     unix:///path/to/socket[?db=database&user=user&pass=password]",
+                )
             })?;
         if parsed.fragment().is_some() {
-            return Err(invalid("a redis:// URL has no fragment"));
+            return Err(invalid("a fragment means nothing here"));
         }
         // The crate's error may hold parts of the URL, so only what it is about is kept.
         let info = parsed
             .into_connection_info()
             .map_err(|_| invalid("the host, the database number or the query cannot be used"))?;
-        let ConnectionAddr::Tcp(host, port) = info.addr() else {
-            return Err(invalid("expected a host and port"));
-        };
-        let (host, port, database) = (host.clone(), *port, info.redis_settings().db());
+        let (address, database) = (info.addr().clone(), info.redis_settings().db());
         if database < 0 {
             return Err(invalid("a database number is 0 or more"));
         }
@@ -60,7 +61,7 @@ impl Endpoint {
         let tcp = tcp.set_user_timeout(Duration::from_secs(2));
         let client = Client::open(info.set_tcp_settings(tcp))
             .map_err(|_| invalid("the connection settings cannot be used"))?;
-        Ok(Endpoint { client, host, port, database, probe_key })
+        Ok(Endpoint { client, address, database, probe_key })
     }
 
     pub(super) async fn dial(&self) -> Result<Dialed, StoreError> {
@@ -72,7 +73,9 @@ impl Endpoint {
 
     async fn connect_and_probe(&self) -> Result<Dialed, StoreError> {
         // Asked here, because the crate's error does not tell a wrong name from a lost connection.
-        if tokio::net::lookup_host((self.host.as_str(), self.port)).await.is_err() {
+        if let ConnectionAddr::Tcp(host, port) = &self.address
+            && tokio::net::lookup_host((host.as_str(), *port)).await.is_err()
+        {
             return Err(self.error(Kind::Unresolved));
         }
         // The deadlines are ours; the crate's own would hide what they were about.
@@ -133,7 +136,7 @@ impl Endpoint {
     }
 
     fn error(&self, kind: Kind) -> StoreError {
-        StoreError::about(kind, format!("{}:{}", self.host, self.port))
+        StoreError::about(kind, self.address.to_string())
     }
 }
 
@@ -157,8 +160,7 @@ pub(super) fn wall_clock() -> Timestamp {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("host", &self.host)
-            .field("port", &self.port)
+            .field("address", &self.address.to_string())
             .finish_non_exhaustive()
     }
 }

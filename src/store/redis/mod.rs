@@ -45,6 +45,13 @@ impl Redis {
         Ok(Redis { keys, supervisor })
     }
 
+    pub(crate) fn connect_lazy(url: &str, settings: &Settings) -> Result<Redis, StoreError> {
+        let keys = Keys::new(&settings.prefix);
+        let endpoint = Endpoint::new(url, keys.probe())?;
+        let supervisor = Supervisor::start_lazy(endpoint, settings);
+        Ok(Redis { keys, supervisor })
+    }
+
     pub(crate) async fn ask<V: OnRedis>(
         self: Arc<Redis>,
         verb: V,

@@ -46,29 +46,31 @@ struct Link {
 }
 
 impl Supervisor {
+    /// Connects, and keeps connected from then on.
     pub(super) async fn start(
         endpoint: Endpoint,
         settings: &Settings,
     ) -> Result<Supervisor, StoreError> {
         let dialed = endpoint.dial().await?;
-        let shared = Arc::new(Shared {
-            endpoint,
-            deadline: settings.deadline,
-            link: ArcSwapOption::empty(),
-            admission: Semaphore::new(settings.calls_under_way),
-            health: watch::Sender::new(Health::down(
-                wall_clock(),
-                StoreError::new(Kind::Unavailable),
-            )),
-            lost: Notify::new(),
-        });
+        let shared = Shared::new(endpoint, settings);
         shared.restore(dialed);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one task of the crate: it ends with the last handle"
-        )]
+        Ok(Supervisor::supervise(shared))
+    }
+
+    /// Begins with the breaker open: the first connection is made in the background.
+    pub(super) fn start_lazy(endpoint: Endpoint, settings: &Settings) -> Supervisor {
+        let shared = Shared::new(endpoint, settings);
+        shared.lost.notify_one();
+        Supervisor::supervise(shared)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one task of the crate: it ends with the last handle"
+    )]
+    fn supervise(shared: Arc<Shared>) -> Supervisor {
         let task = tokio::spawn(shared.clone().supervise()).abort_handle();
-        Ok(Supervisor { shared, task })
+        Supervisor { shared, task }
     }
 
     /// Sends a command, within the deadline.
@@ -115,6 +117,18 @@ impl Drop for Supervisor {
 }
 
 impl Shared {
+    fn new(endpoint: Endpoint, settings: &Settings) -> Arc<Shared> {
+        let down = Health::down(wall_clock(), StoreError::new(Kind::Unavailable));
+        Arc::new(Shared {
+            endpoint,
+            deadline: settings.deadline,
+            link: ArcSwapOption::empty(),
+            admission: Semaphore::new(settings.calls_under_way),
+            health: watch::Sender::new(down),
+            lost: Notify::new(),
+        })
+    }
+
     fn settle(&self, link: &Arc<Link>, reply: RedisResult<Value>) -> Result<Value, StoreError> {
         let error = match reply {
             Ok(value) => {

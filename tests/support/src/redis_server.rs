@@ -70,6 +70,12 @@ impl RedisServer {
         format!("redis://{}", self.addr())
     }
 
+    /// `unix:///…`, the socket that it listens on as well.
+    pub fn socket_url(&self) -> String {
+        let folder = self.query::<Vec<String>>(&["CONFIG", "GET", "dir"]).remove(1);
+        format!("unix://{folder}/redis.sock")
+    }
+
     /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
@@ -193,7 +199,7 @@ fn retry<T>(mut start: impl FnMut() -> Result<T, String>) -> T {
 /// Starts a server and waits until it answers. Fails if it ends before, as when it cannot bind.
 fn launch(port: u16, args: &[String], client: &Client) -> Result<Process, String> {
     let own = format!(
-        "--port {port} --bind 127.0.0.1 --dir . --appendonly no --daemonize no --loglevel warning"
+        "--port {port} --bind 127.0.0.1 --unixsocket redis.sock --dir . --appendonly no --daemonize no --loglevel warning"
     );
     let own = own.split(' ').chain(["--save", ""]).map(str::to_owned);
     let all: Vec<String> = own.chain(args.iter().cloned()).collect();
