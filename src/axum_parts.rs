@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use http::Uri;
 use http::request::Parts;
 
 #[cfg(feature = "axum")]
@@ -16,13 +15,4 @@ pub(crate) fn peer(head: &Parts) -> Option<SocketAddr> {
 #[cfg(not(feature = "axum"))]
 pub(crate) fn peer(_: &Parts) -> Option<SocketAddr> {
     None
-}
-
-/// The URI as the client sent it: `Router::nest` cuts its prefix off.
-pub(crate) fn original_uri(head: &Parts) -> &Uri {
-    #[cfg(feature = "axum")]
-    if let Some(original) = head.extensions.get::<axum::extract::OriginalUri>() {
-        return &original.0;
-    }
-    &head.uri
 }

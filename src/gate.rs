@@ -90,7 +90,12 @@ where
         };
         let state = match opened {
             Ok(()) => State::Calling { future: inner.call(request) },
-            Err(refusal) => State::Refused { response: Some(gate.refuse(refusal)) },
+            Err(refusal) => {
+                // Whatever the inner service had reserved when it was polled ready is given back.
+                let clone = inner.clone();
+                drop(mem::replace(inner, clone));
+                State::Refused { response: Some(gate.refuse(refusal)) }
+            }
         };
         Gated { gate, state }
     }

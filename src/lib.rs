@@ -45,13 +45,13 @@
 //! ```
 //!
 //! # When Redis is away
-//! No request waits for it longer than the store's [deadline](StoreBuilder::deadline), and once the
-//! connection counts as lost the answer takes microseconds. Then, unless told otherwise: a rate
+//! No call waits for it longer than the store's [deadline](StoreBuilder::deadline), and once the
+//! connection counts as lost its answer takes microseconds. Then, unless told otherwise: a rate
 //! limit goes on in process, a session that is used answers 503, a token answers 503 and never 401,
 //! and the cache lets every request through to its handler. Service is whole again by itself.
 //!
 //! # Features
-//! - `axum` (default): read the peer's address and the original URI that axum leaves in a request.
+//! - `axum` (default): read the peer's address that axum leaves in a request.
 //! - `jwt`: [`token::Jwt`], a verifier of JSON Web Tokens.
 
 #![deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]

@@ -32,6 +32,7 @@ on_every_store! {
     a_second_request_is_answered_from_the_cache,
     each_uri_is_stored_by_itself,
     hosts_do_not_share_responses,
+    a_request_with_content_has_no_part_in_the_cache,
     nested_routers_do_not_share_responses,
     head_is_answered_from_a_stored_get,
     an_answer_to_head_is_not_stored,
@@ -216,10 +217,20 @@ async fn hosts_do_not_share_responses(store: Store) {
     assert_eq!(see(&app, of_host("b.example")).await.cache(), (STORED, "2"));
     assert_eq!(see(&app, of_host("a.example:8080")).await.cache(), (STORED, "3"));
     assert_eq!(see(&app, of_host("A.Example")).await.cache(), (HIT, "1"));
-    // HTTP/2 has the host in the URI.
-    assert_eq!(see_get(&app, "https://a.example/").await.cache(), (STORED, "4"));
-    assert_eq!(see_get(&app, "https://b.example/").await.cache(), (STORED, "5"));
-    assert_eq!(see_get(&app, "https://a.example/").await.cache(), (HIT, "4"));
+    // HTTP/2 has the host in the URI, and a scheme, of which HTTP/1.1 says nothing.
+    assert_eq!(see_get(&app, "https://a.example/").await.cache(), (HIT, "1"));
+    assert_eq!(see_get(&app, "https://c.example/").await.cache(), (STORED, "4"));
+    see(&app, request("POST", "/", &[("host", "c.example")])).await;
+    assert_eq!(see_get(&app, "https://c.example/").await.cache().0, STORED);
+}
+
+async fn a_request_with_content_has_no_part_in_the_cache(store: Store) {
+    let echo = Router::new().fallback(async |body: String| ([(CACHE_CONTROL, FRESH[0].1)], body));
+    let app = cached(echo, store);
+    let fat = |text: &'static str| Request::get("/").body(Body::from(text)).expect("a request");
+    assert_eq!(see(&app, fat("evil")).await.body, "evil");
+    assert_eq!(see_get(&app, "/").await.cache(), (STORED, ""));
+    assert_eq!(see(&app, fat("mine")).await.body, "mine");
 }
 
 async fn nested_routers_do_not_share_responses(store: Store) {

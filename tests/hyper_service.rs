@@ -88,6 +88,7 @@ fn stack<B, H, ReqBody>(
 + Send
 + 'static
 where
+    ReqBody: http_body::Body,
     B: http_body::Body<Data: Send, Error: Send> + Default + Send + 'static,
     H: Service<Request<ReqBody>, Response = Response<B>, Error = Failure, Future: Send>
         + Clone

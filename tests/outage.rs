@@ -306,7 +306,7 @@ async fn a_call_under_way_when_the_connection_is_cut_fails_before_its_deadline()
 #[tokio::test]
 async fn one_call_too_many_fails_at_once() {
     let server = RedisServer::start();
-    let builder = Store::builder().calls_under_way(1).deadline(Duration::from_secs(10));
+    let builder = Store::builder().max_in_flight(1).deadline(Duration::from_secs(10));
     let store = builder.connect(&server.url()).await.expect("a store");
     server.pause();
     let second = async {
@@ -369,7 +369,14 @@ async fn a_key_that_the_access_list_does_not_allow_is_forbidden() {
     let server = RedisServer::start();
     server.command(&["ACL", "SETUSER", "shop", "on", ">secret", "~shop:*", "+@all"]);
     let url = format!("redis://shop:secret@{}", server.addr());
-    let other = Store::builder().prefix("other").connect(&url).await.expect("a store");
+    let error = Store::builder().prefix("other").connect(&url).await.expect_err("not its keys");
+    assert!(error.is_forbidden(), "{error}");
+    let other = Store::builder().prefix("other").connect_lazy(&url).expect("a store");
+    let until = Instant::now() + Duration::from_secs(3);
+    while !other.health().is_up() {
+        assert!(Instant::now() < until, "{:?}", other.health());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let error = other.is_revoked(token_of("t")).await.expect_err("not its keys");
     assert!(error.is_forbidden(), "{error}");
     assert!(other.health().is_up(), "that says nothing about Redis");

@@ -28,7 +28,7 @@ on_every_store! {
     an_error_of_readiness_passes_through,
     the_service_that_was_ready_is_the_one_called,
     a_service_is_ready_again_after_each_call,
-    calls_under_way_at_once_are_each_ready,
+    max_in_flight_at_once_are_each_ready,
     all_layers_together_call_who_was_ready,
     a_limited_inner_service_is_never_overrun,
     a_refusal_gives_the_place_back,
@@ -139,7 +139,7 @@ async fn a_service_is_ready_again_after_each_call(store: Store) {
     with_each_layer!(check, store);
 }
 
-async fn calls_under_way_at_once_are_each_ready(store: Store) {
+async fn max_in_flight_at_once_are_each_ready(store: Store) {
     async fn check<L, B>(name: &str, layer: L)
     where
         L: Layer<InnerMock, Service: Layered<B>>,

@@ -203,6 +203,8 @@ impl<S, ReqBody> Looking<S, ReqBody> {
             && is_fresh_enough(request, stored.age(now), stored.freshness.lifetime);
         if wanted {
             Step::Hit(self, stored)
+        } else if stored.age(now) >= stored.freshness.lifetime {
+            Step::Forward(self, Forwarded::Stale, Some(seen))
         } else {
             Step::Forward(self, Forwarded::Request, Some(seen))
         }
@@ -259,9 +261,9 @@ impl Miss {
 
     fn recording<B: Body>(self, response: &http::response::Parts, body: &B) -> Option<Recording> {
         let Plan { store, uri, settings, .. } = self.plan;
-        let personal = self.personal;
+        let (personal, now) = (self.personal, store.now());
         let seen = self.seen?;
-        let freshness = storable(&self.method, &self.headers, response, personal.is_marked())?;
+        let freshness = storable(&self.method, &self.headers, response, personal.is_marked(), now)?;
         let vary = Vary::of(&response.headers, &self.headers)?;
         let tags = response.extensions.get::<CacheTags>();
         let tags = tags.map_or(&[][..], CacheTags::fingerprints).to_vec();
@@ -276,7 +278,7 @@ impl Miss {
             Some(first) if first.vary.names() == vary.names() => key::variant(&uri, &first, &vary),
             _ => uri,
         };
-        let head = StoredResponse::new(response, vary, freshness, store.now(), fastrand::u64(..));
+        let head = StoredResponse::new(response, vary, freshness, now, fastrand::u64(..));
         let personal = (!CacheControl::of(&response.headers).public).then_some(personal);
         Some(Recording {
             store,
@@ -289,7 +291,7 @@ impl Miss {
             personal,
             max_body: settings.max_body,
             length,
-            bytes: BytesMut::new(),
+            bytes: BytesMut::with_capacity(length.unwrap_or(0) as usize),
         })
     }
 }

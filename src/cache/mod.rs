@@ -63,7 +63,9 @@
 //! tag in the handler.
 //!
 //! # Security
-//! A response is stored under its scheme, host, path and query. Behind a proxy, let only the hosts
+//! A response is stored under its host, path and query, as they came to the
+//! [`StoreLayer`](crate::StoreLayer): keep that outside of nested routers, which cut their prefix off.
+//! A request with content is never answered from the cache, nor its answer stored. Behind a proxy, let only the hosts
 //! that you serve pass: each made-up `Host` is an entry of its own, though a short-lived one.
 
 mod body;

@@ -19,7 +19,9 @@ pub(super) enum Forwarded {
     UriMiss,
     /// Something is stored for the URI, for other values of the fields in its `Vary`.
     VaryMiss,
-    /// What is stored is not as fresh as the request wants it.
+    /// What is stored is not fresh any more.
+    Stale,
+    /// What is stored is fresh, but not as fresh as the request wants it.
     Request,
     /// The method is none that a stored response answers.
     Method,
@@ -34,6 +36,8 @@ impl Forwarded {
             (Forwarded::UriMiss, false) => "tower-redis-kit; fwd=uri-miss",
             (Forwarded::VaryMiss, true) => "tower-redis-kit; fwd=vary-miss; stored",
             (Forwarded::VaryMiss, false) => "tower-redis-kit; fwd=vary-miss",
+            (Forwarded::Stale, true) => "tower-redis-kit; fwd=stale; stored",
+            (Forwarded::Stale, false) => "tower-redis-kit; fwd=stale",
             (Forwarded::Request, true) => "tower-redis-kit; fwd=request; stored",
             (Forwarded::Request, false) => "tower-redis-kit; fwd=request",
             (Forwarded::Method, _) => "tower-redis-kit; fwd=method",

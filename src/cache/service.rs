@@ -36,9 +36,9 @@ impl<S> WithCache<S> {
         WithCache { inner, settings }
     }
 
-    fn plan(&self, head: &Parts) -> Result<Plan, MissingStore> {
+    fn plan(&self, head: &Parts, body: &impl Body) -> Result<Plan, MissingStore> {
         Ok(Plan {
-            lookup: lookup(head),
+            lookup: lookup(head, !body.is_end_stream()),
             store: find(self.settings.store.as_ref(), &head.extensions)?,
             uri: key::uri(head),
             settings: self.settings.clone(),
@@ -58,6 +58,7 @@ impl Plan {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for WithCache<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ReqBody: Body,
     ResBody: Body,
 {
     type Response = Response<CacheBody<ResBody>>;
@@ -70,7 +71,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let plan = match self.plan(&head) {
+        let plan = match self.plan(&head, &body) {
             Ok(plan) => plan,
             Err(missing) => {
                 let response = refusal::<(), _>(StatusCode::INTERNAL_SERVER_ERROR, missing);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Timestamp;
 
-/// No token is accepted whose end lies further ahead than this, and a subject's revocation is
-/// remembered for this long: so it outlives every token it covers. The sum of a leap year and a
-/// month.
+/// No token is accepted that lives longer than this, and a subject's revocation is remembered for
+/// this long: so it outlives every token it covers. A leap year and a month. Of a token without an
+/// issue time only the rest of its life can be seen; to issue longer ones is a mistake that cannot.
 pub(crate) const LONGEST_TOKEN: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 
 /// What a token says of itself, as far as revocation is concerned.
@@ -30,7 +30,15 @@ pub(crate) struct Revocations {
 impl Validity {
     /// Whether a revocation of this token could be remembered for as long as it is valid.
     pub(crate) fn is_revocable(&self, now: Timestamp) -> bool {
-        self.expires_at <= now.after(LONGEST_TOKEN)
+        let known_from = self.issued_at.map_or(now, |issued_at| issued_at.min(now));
+        self.expires_at <= known_from.after(LONGEST_TOKEN)
+    }
+
+    /// The same token for whom it is `now`. An issue time that is still to come shows nothing: the
+    /// issuer's clock may be ahead, and the token older than a revocation of its subject.
+    pub(crate) fn as_of(self, now: Timestamp) -> Validity {
+        let issued_at = self.issued_at.filter(|issued_at| *issued_at <= now);
+        Validity { issued_at, ..self }
     }
 
     /// A token without an issue time is covered by every revocation of its subject: it cannot show
@@ -73,5 +81,15 @@ mod tests {
         let longest = Validity { issued_at: None, expires_at: now.after(LONGEST_TOKEN) };
         assert!(longest.is_revocable(now));
         assert!(!longest.is_revocable(Timestamp(4)));
+        // Neither is it when most of its life is over.
+        let old = Validity { issued_at: Some(Timestamp(4)), ..longest };
+        assert!(!old.is_revocable(now));
+    }
+
+    #[test]
+    fn an_issue_time_still_to_come_shows_nothing() {
+        let until = Revocations { token: false, subject_until: Some(Timestamp(100)) };
+        assert!(issued(Some(150)).as_of(Timestamp(120)).is_revoked(until));
+        assert!(!issued(Some(110)).as_of(Timestamp(120)).is_revoked(until));
     }
 }

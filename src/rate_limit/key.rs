@@ -1,8 +1,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::HeaderName;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 
 use super::MissingPeer;
 use crate::axum_parts;
@@ -44,6 +44,34 @@ impl Key {
     }
 }
 
+/// By [`Key::address`].
+impl From<IpAddr> for Key {
+    fn from(address: IpAddr) -> Key {
+        Key::address(address)
+    }
+}
+
+/// By [`Key::named`].
+impl From<&str> for Key {
+    fn from(name: &str) -> Key {
+        Key::named(name)
+    }
+}
+
+/// By [`Key::named`].
+impl From<String> for Key {
+    fn from(name: String) -> Key {
+        Key::named(name)
+    }
+}
+
+/// By [`Key::named`].
+impl From<HeaderValue> for Key {
+    fn from(value: HeaderValue) -> Key {
+        Key::named(value)
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Key").finish_non_exhaustive()
@@ -53,7 +81,8 @@ impl fmt::Debug for Key {
 /// Tells from a request's head who is asking.
 ///
 /// A closure will do: `|head: &http::request::Parts| head.headers.get("x-tenant").cloned()`.
-/// `None` means that this limit does not concern the request: it passes.
+/// It gives whatever is [`Into<Key>`](Key): an address, a text, a header's value. `None` means that
+/// this limit does not concern the request: it passes.
 pub trait KeyExtractor: Send + Sync + 'static {
     /// The key of a request.
     ///
@@ -65,10 +94,10 @@ pub trait KeyExtractor: Send + Sync + 'static {
 impl<F, K> KeyExtractor for F
 where
     F: Fn(&Parts) -> Option<K> + Send + Sync + 'static,
-    K: AsRef<[u8]>,
+    K: Into<Key>,
 {
     fn key(&self, head: &Parts) -> Result<Option<Key>, MissingPeer> {
-        Ok(self(head).map(Key::named))
+        Ok(self(head).map(Into::into))
     }
 }
 

@@ -94,15 +94,15 @@ impl CookieSettings {
     /// Browsers drop a cookie without a word when its name promises what it does not keep
     /// (RFC 6265bis, 4.1.3), and sessions then never begin.
     pub(super) fn assert_prefix_is_kept(&self) {
-        let host = self.name.starts_with("__Host-");
+        let name = self.name.to_ascii_lowercase();
+        let host = name.starts_with("__host-");
         assert!(
             !host || (self.secure && self.path == "/" && self.domain.is_none()),
             "a cookie named __Host-… must be Secure with Path=/ and no Domain, or browsers drop it: \
              choose another name with `.cookie_name(\"session\")`"
         );
         assert!(
-            self.secure
-                || !(self.name.starts_with("__Secure-") || self.same_site == SameSite::None),
+            self.secure || !(name.starts_with("__secure-") || self.same_site == SameSite::None),
             "browsers drop a cookie named __Secure-… or with SameSite=None that is not Secure"
         );
     }

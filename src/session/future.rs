@@ -52,12 +52,12 @@ where
                 StateProj::Calling { future, session } => {
                     let response = ready!(future.poll(cx))?;
                     match session.take().filter(Session::seal) {
-                        // A handler that failed did not mean what it had done so far.
-                        Some(session) if !response.status().is_server_error() => {
-                            let commit = Box::pin(session.commit());
+                        Some(session) => {
+                            let failed = response.status().is_server_error();
+                            let commit = Box::pin(session.commit(failed));
                             State::Committing { commit, response: Some(response) }
                         }
-                        _ => State::Done { response: Some(response) },
+                        None => State::Done { response: Some(response) },
                     }
                 }
                 StateProj::Committing { commit, response } => {

@@ -184,7 +184,10 @@ impl Session {
     }
 
     /// Saves what was changed, and says which cookie to set.
-    pub(super) async fn commit(self) -> Result<Option<HeaderValue>, SessionError> {
+    ///
+    /// A handler that `failed` did not mean what it had changed so far; only an end is an end in any
+    /// case, because who logs out and is told of an error must not stay logged in.
+    pub(super) async fn commit(self, failed: bool) -> Result<Option<HeaderValue>, SessionError> {
         let Shared { store, settings, presented, .. } = &*self.shared;
         let mut state = self.shared.state.lock().await;
         let State { loaded, changes, rotate, end, .. } = std::mem::take(&mut *state);
@@ -193,6 +196,7 @@ impl Session {
         }
         let removal = (end && presented.is_some()).then(|| settings.cookie.remove());
         match (loaded, presented) {
+            _ if failed => Ok(removal),
             (Some(Loaded::Record(record)), Some(id)) if rotate || !changes.is_empty() => {
                 self.save(id, record, &changes, rotate).await
             }

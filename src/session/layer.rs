@@ -36,6 +36,9 @@ pub enum Fallback {
     Anonymous,
 }
 
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
 impl SessionLayer {
     /// Sessions that end after 30 minutes without use, and after 24 hours in any case, in a cookie
     /// that the browser forgets when it closes.
@@ -64,9 +67,12 @@ impl SessionLayer {
     /// Ends a session when no request looked at it for this long.
     ///
     /// # Panics
-    /// When it is shorter than a second.
+    /// When it is shorter than a second or longer than ten years.
     pub fn idle_timeout(mut self, idle: Duration) -> SessionLayer {
-        assert!(idle >= Duration::from_secs(1), "an idle timeout is at least a second");
+        assert!(
+            (SHORTEST..=LONGEST).contains(&idle),
+            "an idle timeout is at least a second and at most ten years"
+        );
         self.settings_mut().lifetime.idle = idle;
         self
     }
@@ -76,9 +82,8 @@ impl SessionLayer {
     /// # Panics
     /// When it is shorter than a second or longer than ten years.
     pub fn lifetime(mut self, absolute: Duration) -> SessionLayer {
-        let longest = Duration::from_secs(10 * 366 * 24 * 60 * 60);
         assert!(
-            (Duration::from_secs(1)..=longest).contains(&absolute),
+            (SHORTEST..=LONGEST).contains(&absolute),
             "a session's lifetime is at least a second and at most ten years"
         );
         self.settings_mut().lifetime.absolute = absolute;

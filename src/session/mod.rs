@@ -29,6 +29,9 @@
 //! one command; a change saves it, in one more, before the response's head leaves. Without a cookie
 //! there is nothing to load, and without a change nothing is saved and no cookie set.
 //!
+//! A response of 500 and above says that the handler failed: its changes are dropped. A session that
+//! it ended stays ended.
+//!
 //! # Concurrent requests
 //! A save carries the changes, not the fields as they were loaded: of two requests of one session
 //! that change different fields, both changes stand; of one field, the later save wins. A request

@@ -33,7 +33,7 @@ pub struct StoreBuilder {
 pub(crate) struct Settings {
     pub(crate) prefix: String,
     pub(crate) deadline: Duration,
-    pub(crate) calls_under_way: usize,
+    pub(crate) max_in_flight: usize,
     pub(crate) memory_capacity: usize,
 }
 
@@ -43,7 +43,7 @@ impl Default for StoreBuilder {
             settings: Settings {
                 prefix: "kit".to_owned(),
                 deadline: Duration::from_millis(100),
-                calls_under_way: 4096,
+                max_in_flight: 4096,
                 memory_capacity: 256 << 20,
             },
         }
@@ -77,13 +77,13 @@ impl StoreBuilder {
         self
     }
 
-    /// How many calls to Redis may be under way at once; one more fails at once. 4,096 unless set.
+    /// How many calls to Redis may be in flight; one more fails at once. 4,096 unless set.
     ///
     /// # Panics
     /// When it is zero.
-    pub fn calls_under_way(mut self, calls: usize) -> StoreBuilder {
-        assert!(calls > 0, "with no call under way there is no answer");
-        self.settings.calls_under_way = calls;
+    pub fn max_in_flight(mut self, calls: usize) -> StoreBuilder {
+        assert!(calls > 0, "with no call in flight there is no answer");
+        self.settings.max_in_flight = calls;
         self
     }
 

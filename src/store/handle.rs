@@ -61,7 +61,8 @@ impl Store {
     /// `unix:///path/to/socket[?db=database&user=user&pass=password]`. `protocol=resp3` in the query
     /// chooses RESP3; `valkey` in the place of `redis` means the same.
     ///
-    /// Connects, logs in and tries a script and a write, so that what is wrong shows here.
+    /// Connects, logs in, and tries a script, a write and the newest command that is needed, so that
+    /// what is wrong shows here.
     ///
     /// # Errors
     /// Tells apart what is wrong: the URL ([`is_invalid_url`](StoreError::is_invalid_url)), the
@@ -69,7 +70,8 @@ impl Store {
     /// ([`is_refused`](StoreError::is_refused)), no answer within two seconds
     /// ([`is_timeout`](StoreError::is_timeout)), the user or password
     /// ([`is_unauthorized`](StoreError::is_unauthorized)), another protocol
-    /// ([`is_not_redis`](StoreError::is_not_redis)). It never shows the password.
+    /// ([`is_not_redis`](StoreError::is_not_redis)), an access list that is too narrow for the keys
+    /// or commands ([`is_forbidden`](StoreError::is_forbidden)). It never shows the password.
     pub async fn connect(url: &str) -> Result<Store, StoreError> {
         Store::builder().connect(url).await
     }
@@ -115,7 +117,7 @@ impl Store {
     #[must_use]
     pub fn health(&self) -> Health {
         match &self.backend {
-            Backend::Memory(memory) => Health::always_up(memory.now()),
+            Backend::Memory(memory) => Health::always_up(memory.started()),
             Backend::Redis(redis) => redis.health(),
         }
     }

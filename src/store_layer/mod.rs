@@ -9,4 +9,4 @@ mod service;
 pub use self::layer::StoreLayer;
 pub use self::rejection::MissingStore;
 pub use self::service::ProvideStore;
-pub(crate) use self::service::find;
+pub(crate) use self::service::{find, target};

@@ -1,6 +1,7 @@
 use std::task::{Context, Poll};
 
-use http::{Extensions, Request};
+use http::request::Parts;
+use http::{Extensions, Request, Uri};
 use tower_service::Service;
 
 use super::MissingStore;
@@ -32,9 +33,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> S::Future {
-        request.extensions_mut().insert(self.store.clone());
+        let target = request.uri().clone();
+        let extensions = request.extensions_mut();
+        extensions.get_or_insert_with(|| Target(target));
+        extensions.insert(self.store.clone());
         self.inner.call(request)
     }
+}
+
+/// The URI that came with the request: a router that nests others cuts its prefix off.
+#[derive(Clone, Debug)]
+struct Target(Uri);
+
+/// The request's URI as it came, as far out as a [`StoreLayer`](super::StoreLayer) saw it.
+pub(crate) fn target(head: &Parts) -> &Uri {
+    head.extensions.get::<Target>().map_or(&head.uri, |target| &target.0)
 }
 
 /// The store pinned to a layer, or else the request's. Never another one in its place: a store in

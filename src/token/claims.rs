@@ -27,8 +27,9 @@ pub struct Token {
 impl Token {
     /// The token of this id, valid until `expires_at`, leeway included.
     ///
-    /// The id is a JWT's `jti`, or the whole token where there is none. It must be the same each
-    /// time the token comes, and no other token's.
+    /// The id is a JWT's `jti`, or, where there is none, what was signed: the token without its
+    /// signature, of which there may be several that are valid. It must be the same each time the
+    /// token comes, and no other token's.
     #[must_use]
     pub fn new(id: impl AsRef<[u8]>, expires_at: SystemTime) -> Token {
         Token {

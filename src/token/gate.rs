@@ -37,11 +37,13 @@ impl<V: Verifier> TokenGate<V> {
             token => token.map_err(Refusal::Unauthorized)?,
         };
         let invalid = |_| Refusal::Unauthorized(Unauthorized::Invalid);
-        let (token, claims) = verifier.verify(token).map_err(invalid)?;
+        let (mut token, claims) = verifier.verify(token).map_err(invalid)?;
         let store = find(store.as_ref(), &head.extensions).map_err(Refusal::MissingStore)?;
-        if !token.validity.is_revocable(store.now()) {
+        let now = store.now();
+        if !token.validity.is_revocable(now) {
             return Err(Refusal::Unauthorized(Unauthorized::TooLongLived));
         }
+        token.validity = token.validity.as_of(now);
         head.extensions.insert(token);
         head.extensions.insert(Claims(claims));
         self.token = Some(token);

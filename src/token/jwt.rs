@@ -12,7 +12,7 @@ use super::{InvalidToken, Token, Verifier};
 /// Verifies JSON Web Tokens (RFC 7519), and gives handlers their claims as a `T`.
 ///
 /// A token without `exp` is refused: nobody could say for how long its revocation is to be
-/// remembered. `jti` is its id (the whole token where it has none), `sub` its subject.
+/// remembered. `jti` is its id (what was signed, where it has none), `sub` its subject.
 ///
 /// ```
 /// use serde::Deserialize;
@@ -69,7 +69,7 @@ where
         let registered = Registered::deserialize(&claims).map_err(|_| InvalidToken)?;
         let leeway = Duration::from_secs(self.validation.leeway);
         let expires_at = numeric_date(registered.exp)?.checked_add(leeway).ok_or(InvalidToken)?;
-        let id = registered.jti.as_deref().unwrap_or(token);
+        let id = registered.jti.as_deref().unwrap_or(signed_part(token));
         let mut revocable = Token::new(id, expires_at);
         if let Some(subject) = &registered.sub {
             revocable = revocable.subject(subject);
@@ -80,6 +80,12 @@ where
         let claims = T::deserialize(claims).map_err(|_| InvalidToken)?;
         Ok((revocable, claims))
     }
+}
+
+/// A token without its signature. Some algorithms accept more than one signature of the same text
+/// (for ECDSA, r and n−s beside r and s), which anybody can compute from the first.
+fn signed_part(token: &str) -> &str {
+    token.rsplit_once('.').map_or(token, |(signed, _)| signed)
 }
 
 /// RFC 7519, 2: seconds since the epoch, possibly with a fraction.
@@ -94,5 +100,16 @@ impl<T> fmt::Debug for Jwt<T> {
         f.debug_struct("Jwt")
             .field("algorithms", &self.validation.algorithms)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_signature_of_the_same_text_is_the_same_token() {
+        assert_eq!(signed_part("head.claims.signature"), signed_part("head.claims.another"));
+        assert_ne!(signed_part("head.claims.signature"), signed_part("head.other.signature"));
     }
 }

@@ -116,6 +116,6 @@ impl Store {
     /// When the store cannot answer.
     pub async fn is_revoked(&self, token: Token) -> Result<bool, StoreError> {
         let revocations = self.ask(token.check()).await?;
-        Ok(token.validity.is_revoked(revocations))
+        Ok(token.validity.as_of(self.now()).is_revoked(revocations))
     }
 }

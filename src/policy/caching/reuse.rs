@@ -18,13 +18,15 @@ pub(crate) enum Lookup {
     Invalidate,
 }
 
-pub(crate) fn lookup(request: &request::Parts) -> Lookup {
+/// `content` says that the request has some: it is no part of the key, so an answer that may depend
+/// on it is nobody else's (RFC 9110, 9.3.1, gives it no meaning, but handlers may read it).
+pub(crate) fn lookup(request: &request::Parts, content: bool) -> Lookup {
     if !request.method.is_safe() {
         return Lookup::Invalidate;
     }
     let readable = request.method == Method::GET || request.method == Method::HEAD;
     let asked = CacheControl::of(&request.headers);
-    if !readable || asked.no_store || request.headers.contains_key(RANGE) {
+    if !readable || content || asked.no_store || request.headers.contains_key(RANGE) {
         Lookup::Bypass
     } else if asked.no_cache || asked.max_age == Some(Duration::ZERO) {
         Lookup::Refresh
@@ -90,7 +92,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        lookup(&request.body(()).unwrap().into_parts().0)
+        lookup(&request.body(()).unwrap().into_parts().0, false)
     }
 
     #[test]
@@ -103,6 +105,8 @@ mod tests {
         assert_eq!(looked_up("GET", &[("cache-control", "no-cache")]), Lookup::Refresh);
         assert_eq!(looked_up("GET", &[("cache-control", "max-age=0")]), Lookup::Refresh);
         assert_eq!(looked_up("GET", &[("pragma", "no-cache")]), Lookup::Refresh);
+        let with_content = http::Request::get("/").body(()).unwrap().into_parts().0;
+        assert_eq!(lookup(&with_content, true), Lookup::Bypass);
         assert_eq!(looked_up("POST", &[]), Lookup::Invalidate);
         assert_eq!(looked_up("PURGE", &[]), Lookup::Invalidate);
     }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::{
     AGE, AUTHORIZATION, CONNECTION, CONTENT_RANGE, DATE, EXPIRES, SET_COOKIE, TRAILER,
@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 
 use super::CacheControl;
 use super::cache_control::delta_seconds;
+use crate::policy::Timestamp;
 
 /// No response is kept longer.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -29,13 +30,14 @@ impl Freshness {
 
 /// How fresh a response that anyone may reuse is, or `None` when it must not be stored.
 ///
-/// `personal` says that the handler looked at who is asking, by a session or a token; such an
+/// `personal` says that the handler looked at who is asking, by a session; such an
 /// answer is stored only when it calls itself `public`.
 pub(crate) fn storable(
     method: &Method,
     request: &HeaderMap,
     response: &response::Parts,
     personal: bool,
+    now: Timestamp,
 ) -> Option<Freshness> {
     let asked = CacheControl::of(request);
     let answered = CacheControl::of(&response.headers);
@@ -60,7 +62,7 @@ pub(crate) fn storable(
         return None;
     }
     let freshness = Freshness {
-        lifetime: freshness_lifetime(&response.headers, answered)?.min(LONGEST),
+        lifetime: freshness_lifetime(&response.headers, answered, now)?.min(LONGEST),
         age_on_arrival: age_on_arrival(&response.headers)?,
     };
     (freshness.time_to_live() > Duration::ZERO).then_some(freshness)
@@ -101,15 +103,22 @@ fn is_storable_status(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// RFC 9111, 4.2.1. Only what the response states; nothing is guessed from `Last-Modified`.
-fn freshness_lifetime(headers: &HeaderMap, answered: CacheControl) -> Option<Duration> {
+/// RFC 9111, 4.2.1. Only what the response states; nothing is guessed from `Last-Modified`. Without
+/// a `Date`, it was made when it came (RFC 9110, 6.6.1).
+fn freshness_lifetime(
+    headers: &HeaderMap,
+    answered: CacheControl,
+    now: Timestamp,
+) -> Option<Duration> {
     if let Some(stated) = answered.s_maxage.or(answered.max_age) {
         return Some(stated);
     }
     let expires = only(headers, EXPIRES)?;
-    let date = only(headers, DATE)?;
     let expires = httpdate::parse_http_date(expires.to_str().ok()?).ok()?;
-    let date = httpdate::parse_http_date(date.to_str().ok()?).ok()?;
+    let date = match headers.contains_key(DATE) {
+        true => httpdate::parse_http_date(only(headers, DATE)?.to_str().ok()?).ok()?,
+        false => SystemTime::UNIX_EPOCH + Duration::from_micros(now.0),
+    };
     expires.duration_since(date).ok()
 }
 
@@ -141,9 +150,12 @@ mod tests {
         }
         let (asked, ()) = asked.body(()).unwrap().into_parts();
         let (answered, ()) = answered.body(()).unwrap().into_parts();
-        storable(&asked.method, &asked.headers, &answered, false)
+        storable(&asked.method, &asked.headers, &answered, false, NOW)
             .map(|freshness| freshness.time_to_live().as_secs())
     }
+
+    /// Mon, 01 Jan 2024 00:00:30 GMT.
+    const NOW: Timestamp = Timestamp(1_704_067_230_000_000);
 
     fn ttl(response: &[(&str, &str)]) -> Option<u64> {
         ttl_of(&[], response)
@@ -166,7 +178,7 @@ mod tests {
         assert_eq!(ttl(&[date, expires]), Some(60));
         assert_eq!(ttl(&[date, expires, ("cache-control", "max-age=5")]), Some(5));
         assert_eq!(ttl(&[date, ("expires", "0")]), None);
-        assert_eq!(ttl(&[expires]), None);
+        assert_eq!(ttl(&[expires]), Some(30));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl StoredResponse {
 
     /// RFC 9111, 4.2.3: what it had aged when it came, and its time here.
     pub(crate) fn age(&self, now: Timestamp) -> Duration {
-        self.freshness.age_on_arrival + now.since(self.stored_at)
+        self.freshness.age_on_arrival.saturating_add(now.since(self.stored_at))
     }
 
     /// Bytes that it takes, roughly.
@@ -93,7 +93,7 @@ impl StoredResponse {
     pub(crate) fn decode(bytes: Bytes) -> Option<StoredResponse> {
         let encoded = bytes.strip_prefix(&[FORMAT])?;
         let (head, body) = postcard::take_from_bytes::<Head<'_>>(encoded).ok()?;
-        let mut headers = HeaderMap::with_capacity(head.headers.len());
+        let mut headers = HeaderMap::try_with_capacity(head.headers.len()).ok()?;
         for (name, value) in head.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value)).ok()?;

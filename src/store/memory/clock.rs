@@ -20,6 +20,10 @@ impl Clock {
         Clock { started: Instant::now(), started_at: micros(since_epoch.unwrap_or_default()) }
     }
 
+    pub(super) fn started_at(&self) -> Timestamp {
+        Timestamp(self.started_at)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the in-process store's clock")]
     pub(super) fn now(&self) -> Timestamp {
         let elapsed = Instant::now().duration_since(self.started);

@@ -10,7 +10,7 @@ mod session;
 mod shelf;
 mod token;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::cache::Responses;
 use self::clock::Clock;
@@ -30,7 +30,7 @@ pub(crate) trait OnMemory: Verb {
 #[derive(Debug)]
 pub(crate) struct Memory {
     clock: Clock,
-    limits: Mutex<Shelf<(Box<str>, Subject), Arrival>>,
+    limits: Mutex<Shelf<(Arc<str>, Subject), Arrival>>,
     sessions: Mutex<Shelf<Fingerprint, Record>>,
     revoked_tokens: Mutex<Shelf<Fingerprint, ()>>,
     revoked_subjects: Mutex<Shelf<Fingerprint, Timestamp>>,
@@ -51,6 +51,10 @@ impl Memory {
             revoked_subjects: Mutex::new(Shelf::new(quarter / 2, Overflow::Refuse)),
             responses: Mutex::new(Responses::new(quarter)),
         }
+    }
+
+    pub(crate) fn started(&self) -> Timestamp {
+        self.clock.started_at()
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -5,7 +5,7 @@ use crate::store::verbs::Take;
 
 impl OnMemory for Take {
     fn on_memory(self, memory: &Memory) -> Result<Taken, StoreError> {
-        let key = (Box::from(&*self.name), self.subject);
+        let key = (self.name.clone(), self.subject);
         let weight = self.name.len();
         let mut limits = lock(&memory.limits);
         // Read under the lock: concurrent callers see time go one way.

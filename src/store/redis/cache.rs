@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::command::{Command, PURGE, STORE_RESPONSE};
+use super::command::{Command, DROP_TAGGED, PURGE, STORE_RESPONSE};
 use super::session::millis;
 use super::{OnRedis, Redis, Unexpected, reply};
 use crate::policy::caching::StoredResponse;
@@ -65,31 +65,33 @@ impl OnRedis for PurgeUri {
 
 impl Redis {
     /// Marks the tag first, so that nothing made before can be stored from here on; then drops
-    /// what the tag's index lists, and only what was dropped leaves the index: a purge that breaks
-    /// off can be made again.
+    /// what the tag's index lists. A response and its place in the index go in one act: one that is
+    /// stored anew in between keeps its place, and a purge that breaks off can be made again.
     pub(crate) async fn purge_tag(&self, tag: Fingerprint) -> Result<u64, StoreError> {
         self.supervisor.call(purge(&[self.keys.last_purge(), self.keys.purged(&tag)])).await?;
         let index = self.keys.tagged(&tag);
-        let listed = self.supervisor.call(Command::new("ZCARD").arg(&index)).await?;
-        let listed = reply::count(&listed).map_err(unexpected)? as usize;
         let mut dropped = 0;
-        for _ in 0..listed.div_ceil(BATCH) {
+        loop {
             let batch = Command::new("ZRANGE").arg(&index).arg(0).arg(BATCH - 1);
             let members = reply::list(self.supervisor.call(batch).await?).map_err(unexpected)?;
             let members: Vec<Vec<u8>> =
                 members.into_iter().filter_map(|it| reply::bytes(it).ok().flatten()).collect();
-            if members.is_empty() {
-                break;
-            }
-            let responses = members.iter().filter_map(|member| Fingerprint::from_bytes(member));
-            let responses: Vec<String> = responses.map(|it| self.keys.response(&it)).collect();
-            if !responses.is_empty() {
-                let unlinked = self.supervisor.call(Command::new("UNLINK").arg(responses)).await?;
+            let listed = members.len();
+            if listed > 0 {
+                let responses = members.iter().map(|member| {
+                    // What is no name of ours names nothing, and only leaves the index.
+                    let name = Fingerprint::from_bytes(member).unwrap_or(tag);
+                    self.keys.response(&name)
+                });
+                let names: Vec<String> = [index.clone()].into_iter().chain(responses).collect();
+                let unlink = Command::script(&DROP_TAGGED, &names).arg(members);
+                let unlinked = self.supervisor.call(unlink).await?;
                 dropped += reply::count(&unlinked).map_err(unexpected)?;
             }
-            self.supervisor.call(Command::new("ZREM").arg(&index).arg(members)).await?;
+            if listed < BATCH {
+                return Ok(dropped);
+            }
         }
-        Ok(dropped)
     }
 }
 

@@ -29,10 +29,18 @@ pub(super) static REVOKE_SUBJECT: Script = script!("revoke_subject");
 pub(super) static STORE_RESPONSE: Script = script!("store_response");
 pub(super) static PURGE: Script = script!("purge");
 
-pub(super) static ALL: [&Script; 5] =
-    [&TAKE, &SAVE_SESSION, &REVOKE_SUBJECT, &STORE_RESPONSE, &PURGE];
+pub(super) static DROP_TAGGED: Script = script!("drop_tagged");
+
+pub(super) static ALL: [&Script; 6] =
+    [&TAKE, &SAVE_SESSION, &REVOKE_SUBJECT, &STORE_RESPONSE, &PURGE, &DROP_TAGGED];
 
 impl Script {
+    pub(super) fn call<K: ToRedisArgs>(&self, keys: &[K]) -> Cmd {
+        let mut call = Cmd::with_capacity(ARGS, BYTES);
+        call.arg("EVALSHA").arg(self.sha1.as_str()).arg(keys.len()).arg(keys);
+        call
+    }
+
     pub(super) fn load(&self) -> Cmd {
         let mut load = redis::cmd("SCRIPT");
         load.arg("LOAD").arg(self.source);
@@ -58,9 +66,7 @@ impl Command {
     }
 
     pub(super) fn script<K: ToRedisArgs>(script: &'static Script, keys: &[K]) -> Command {
-        let mut cmd = Cmd::with_capacity(ARGS, BYTES);
-        cmd.arg("EVALSHA").arg(script.sha1.as_str()).arg(keys.len()).arg(keys);
-        Command { cmd, script: Some(script) }
+        Command { cmd: script.call(keys), script: Some(script) }
     }
 
     pub(super) fn arg(mut self, arg: impl ToRedisArgs) -> Command {

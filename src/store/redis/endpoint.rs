@@ -28,6 +28,8 @@ pub(super) struct Dialed {
     pub(super) round_trip: Duration,
     /// What to add to this machine's clock for the server's, in microseconds.
     pub(super) clock_offset: i64,
+    /// The first thing that the server would not do, if that speaks of one command only.
+    pub(super) refused: Option<StoreError>,
 }
 
 impl Endpoint {
@@ -90,19 +92,26 @@ impl Endpoint {
         for script in command::ALL {
             probe.add_command(script.load());
         }
-        probe.cmd("SET").arg(&self.probe_key).arg("").arg("PX").arg(1_000).cmd("TIME");
+        let key = &self.probe_key;
+        // Takes nothing from a limit that nobody has.
+        probe.add_command(command::TAKE.call(&[key]));
+        probe.arg(1).arg(0).arg(0).arg(0).arg(0);
+        probe.cmd("SET").arg(key).arg("").arg("PX").arg(1_000);
+        probe.cmd("GETEX").arg(key).arg("PX").arg(1_000);
+        probe.cmd("TIME");
         // Or one refused command would discard every reply.
         probe.ignore_errors();
         let sent = wall_clock();
         let replies: Vec<Value> =
             probe.query_async(&mut connection).await.map_err(|error| self.dial_error(&error))?;
         let received = wall_clock();
+        let mut refused = None;
         for reply in &replies {
-            if let Value::ServerError(error) = reply
-                && gives_up(Failure::ErrorReply { code: error.code() })
-            {
+            let Value::ServerError(error) = reply else { continue };
+            if gives_up(Failure::ErrorReply { code: error.code() }) {
                 return Err(StoreError::reply(error.code()));
             }
+            refused.get_or_insert(StoreError::reply(error.code()));
         }
         let round_trip = received.since(sent);
         let middle = sent.after(round_trip / 2);
@@ -110,7 +119,7 @@ impl Endpoint {
             Some(Ok(server)) => server.0 as i64 - middle.0 as i64,
             _ => 0,
         };
-        Ok(Dialed { connection, round_trip, clock_offset })
+        Ok(Dialed { connection, round_trip, clock_offset, refused })
     }
 
     fn dial_error(&self, error: &RedisError) -> StoreError {

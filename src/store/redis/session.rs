@@ -66,5 +66,5 @@ impl OnRedis for EndSession {
 
 /// Redis refuses a time to live of 0.
 pub(super) fn millis(duration: Duration) -> u64 {
-    (duration.as_millis() as u64).max(1)
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 1).max(1)
 }

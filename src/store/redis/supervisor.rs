@@ -52,6 +52,10 @@ impl Supervisor {
         settings: &Settings,
     ) -> Result<Supervisor, StoreError> {
         let dialed = endpoint.dial().await?;
+        // Later on, a connection that cannot do everything is better than none.
+        if let Some(refused) = dialed.refused {
+            return Err(refused);
+        }
         let shared = Shared::new(endpoint, settings);
         shared.restore(dialed);
         Ok(Supervisor::supervise(shared))
@@ -123,7 +127,7 @@ impl Shared {
             endpoint,
             deadline: settings.deadline,
             link: ArcSwapOption::empty(),
-            admission: Semaphore::new(settings.calls_under_way),
+            admission: Semaphore::new(settings.max_in_flight),
             health: watch::Sender::new(down),
             lost: Notify::new(),
         })
@@ -183,7 +187,10 @@ impl Shared {
                         break;
                     }
                     Err(error) => {
-                        tracing::debug!(error = error.class(), attempt, "Redis is still away");
+                        // Once for each reason: the attempts go on.
+                        if self.health.borrow().error() != Some(&error) {
+                            tracing::warn!(%error, "Redis is still away");
+                        }
                         self.health.send_modify(|health| health.still_down(error));
                         attempt = attempt.saturating_add(1);
                     }
