@@ -32,6 +32,7 @@ on_every_store! {
     all_layers_together_call_who_was_ready,
     a_limited_inner_service_is_never_overrun,
     a_refusal_gives_the_place_back,
+    a_refusing_service_that_is_kept_holds_no_place,
 }
 
 type InnerMock = Mock<Request<Body>, Response<Body>>;
@@ -247,6 +248,17 @@ async fn a_refusal_gives_the_place_back(store: Store) {
         let status = field(response.headers(), "cache-status").to_owned();
         assert_eq!(status.contains("hit"), hit, "{number}: {status}");
     }
+}
+
+async fn a_refusing_service_that_is_kept_holds_no_place(store: Store) {
+    let limited = ConcurrencyLimit::new(OneByOne::new(), 1);
+    let mut kept = RevocationLayer::new(verify).with_store(store).layer(limited.clone());
+    let kept = kept.ready().await.expect("ready");
+    let response = kept.call(request("GET", "/", &[])).await.expect("a response");
+    assert_eq!(response.status(), 401);
+    let mut other = limited;
+    let other = tokio::time::timeout(Duration::from_secs(2), other.ready()).await;
+    other.expect("a place").expect("ready");
 }
 
 /// What the tests above rest on.

@@ -46,6 +46,7 @@ on_every_store! {
     a_change_of_a_session_that_was_rotated_meanwhile_is_409,
     reading_a_session_that_was_ended_meanwhile_is_fine,
     a_failed_handler_changes_nothing,
+    a_session_that_a_failed_handler_ended_is_ended,
     a_client_error_is_committed,
     a_change_after_the_response_is_an_error,
     a_first_change_after_the_response_is_an_error,
@@ -553,6 +554,26 @@ async fn a_failed_handler_changes_nothing(store: Store) {
     assert_eq!(browser.ok("/get/user").await, "ada");
     let mut stranger = Browser::of(browser.app);
     assert_eq!(set_cookie(&stranger.visit("/answer/500/user/eve").await), None);
+}
+
+async fn a_session_that_a_failed_handler_ended_is_ended(store: Store) {
+    let handler = async |session: Session| {
+        session.destroy().await.expect("an end");
+        StatusCode::BAD_GATEWAY
+    };
+    let app = app(SessionLayer::new(), store.clone());
+    let mut browser = Browser::with_session(app).await;
+    let log_out = Router::new()
+        .route("/log-out", get(handler))
+        .layer(SessionLayer::new())
+        .layer(StoreLayer::new(store));
+    let app = std::mem::replace(&mut browser.app, log_out);
+    let response = browser.visit("/log-out").await;
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    assert!(set_cookie(&response).is_some_and(|cookie| cookie.contains("Max-Age=0")));
+    assert_eq!(response.headers()["vary"], "Cookie");
+    browser.app = app;
+    assert_eq!(browser.ok("/get/user").await, "none");
 }
 
 async fn a_client_error_is_committed(store: Store) {

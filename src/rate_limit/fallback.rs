@@ -2,7 +2,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governor::RateLimiter;
@@ -35,6 +35,7 @@ pub(super) struct Local {
     each: Duration,
     burst: NonZeroU32,
     checks: AtomicUsize,
+    full: AtomicBool,
     hasher: RandomState,
 }
 
@@ -54,6 +55,8 @@ enum LocalKey {
 
 const CAP: usize = 100_000;
 const SHARED_KEYS: u64 = 4_096;
+/// Counting the callers locks all of them, so it is done now and then.
+const CHECKS_BETWEEN_COUNTS: usize = 256;
 const CHECKS_BETWEEN_SWEEPS: usize = 4_096;
 
 impl Local {
@@ -69,6 +72,7 @@ impl Local {
             each,
             burst,
             checks: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
             hasher: RandomState::new(),
         }
     }
@@ -78,10 +82,13 @@ impl Local {
         if checks.is_multiple_of(CHECKS_BETWEEN_SWEEPS) && self.limiter.len() > CAP / 2 {
             self.limiter.retain_recent();
         }
-        let key = if self.limiter.len() < CAP {
-            LocalKey::One(subject)
-        } else {
+        if checks.is_multiple_of(CHECKS_BETWEEN_COUNTS) {
+            self.full.store(self.limiter.len() >= CAP, Ordering::Relaxed);
+        }
+        let key = if self.full.load(Ordering::Relaxed) {
             LocalKey::Several(self.hasher.hash_one(subject) % SHARED_KEYS)
+        } else {
+            LocalKey::One(subject)
         };
         let (allowed, remaining, wait) = match self.limiter.check_key(&key) {
             Ok(state) => (true, state.remaining_burst_capacity(), Duration::ZERO),
@@ -117,7 +124,7 @@ mod tests {
         for caller in 0..200_000u32 {
             local.take(Subject::Address(IpAddr::V4(caller.into())));
         }
-        assert!(local.limiter.len() <= CAP + SHARED_KEYS as usize);
+        assert!(local.limiter.len() <= CAP + CHECKS_BETWEEN_COUNTS + SHARED_KEYS as usize);
         let late = Subject::Address(IpAddr::V4(Ipv4Addr::BROADCAST));
         local.take(late);
         assert!(!local.take(late).allowed);

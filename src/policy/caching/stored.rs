@@ -147,6 +147,23 @@ mod tests {
         assert_eq!(stored().age(Timestamp(15_000_000)), Duration::from_secs(13));
     }
 
+    #[test]
+    fn more_fields_than_a_response_can_have_are_none() {
+        let name = HeaderName::from_static("x-many");
+        let mut many = stored();
+        for _ in 0..30_000 {
+            many.headers.append(&name, HeaderValue::from_static(""));
+        }
+        assert_eq!(StoredResponse::decode(many.encode().into()), None);
+    }
+
+    #[test]
+    fn an_age_beyond_all_bounds_stays_within_them() {
+        let mut old = stored();
+        old.freshness.age_on_arrival = Duration::MAX;
+        assert_eq!(old.age(Timestamp(u64::MAX)), Duration::MAX);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_decode_to_something_or_none(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -64,7 +64,7 @@ impl OnRedis for EndSession {
     }
 }
 
-/// Redis refuses a time to live of 0.
+/// Redis refuses a time to live of 0, and one that passes its clock's range.
 pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 1).max(1)
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, u64::MAX >> 12)
 }
