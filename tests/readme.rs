@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use support::{RedisServer, example, free_port};
+use support::example::Example;
+use support::{RedisServer, example};
 
 /// A command of a `console` block, and the lines that it should print.
 struct Shown {
@@ -39,11 +40,17 @@ fn matches(shown: &str, printed: &str) -> bool {
     }
 }
 
+/// Starts an example that serves, on a port that the system chooses, and gives that port.
+fn serve(name: &str, env: &[(&str, &str)]) -> (Example, String) {
+    let example = example::run(name, &[env, &[("PORT", "0")]].concat());
+    let line = example.wait_for("listening on");
+    let (_, port) = line.split_once("127.0.0.1:").expect("an address");
+    let port = port.chars().take_while(char::is_ascii_digit).collect();
+    (example, port)
+}
+
 fn run_the_readme(env: &[(&str, &str)]) {
-    let port = free_port().to_string();
-    let env = [env, &[("PORT", &port)]].concat();
-    let quickstart = example::run("quickstart", &env);
-    quickstart.wait_for("listening on");
+    let (_quickstart, port) = serve("quickstart", env);
     let folder = std::env::temp_dir().join(format!("readme-{port}"));
     std::fs::create_dir(&folder).unwrap();
     for Shown { command, output } in shown() {
@@ -72,8 +79,7 @@ fn the_readmes_curl_session_is_true_on_redis() {
 
 #[test]
 fn the_commands_that_the_quickstart_prints_work() {
-    let port = free_port().to_string();
-    let quickstart = example::run("quickstart", &[("PORT", &port)]);
+    let (quickstart, port) = serve("quickstart", &[]);
     quickstart.wait_for("401: revoked");
     let output = quickstart.output();
     let commands: Vec<_> = output.lines().filter(|line| line.contains("curl ")).collect();
@@ -104,9 +110,7 @@ fn ask(port: &str, arguments: &[&str], path: &str) -> (String, String) {
 #[test]
 fn the_quickstart_goes_on_while_its_redis_is_away_and_recovers_by_itself() {
     let mut server = RedisServer::start();
-    let port = free_port().to_string();
-    let quickstart = example::run("quickstart", &[("PORT", &port), ("REDIS_URL", &server.url())]);
-    quickstart.wait_for("listening on");
+    let (quickstart, port) = serve("quickstart", &[("REDIS_URL", &server.url())]);
     let (_, answer) = ask(&port, &[], "/visits");
     let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
     let cookie = format!("cookie: {}", cookie.split(';').next().unwrap());
@@ -150,9 +154,7 @@ fn the_examples_that_end_by_themselves_say_what_they_show() {
 
 #[test]
 fn the_hyper_example_serves_without_axum() {
-    let port = free_port().to_string();
-    let server = example::run("hyper_server", &[("PORT", &port)]);
-    server.wait_for("listening on");
+    let (_server, port) = serve("hyper_server", &[]);
     let curl = |arguments: &[&str], path: &str| ask(&port, arguments, path).1;
     assert!(curl(&[], "/").contains("fwd=uri-miss; stored"));
     assert!(curl(&[], "/").contains("tower-redis-kit; hit"));

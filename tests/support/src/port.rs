@@ -28,10 +28,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_free_and_differ() {
-        let (one, two) = (free_port(), free_port());
-        assert_ne!(one, two);
-        TcpListener::bind((Ipv4Addr::LOCALHOST, one)).expect("the first port is free");
-        TcpListener::bind((Ipv4Addr::LOCALHOST, two)).expect("the second port is free");
+    fn ports_differ_and_are_free_unless_another_process_was_quicker() {
+        let ports: Vec<_> = (0..10).map(|_| free_port()).collect();
+        let bound =
+            ports.iter().filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, **port)).is_ok());
+        assert!(bound.count() >= 8, "{ports:?}");
+        let distinct: std::collections::BTreeSet<_> = ports.iter().collect();
+        assert_eq!(distinct.len(), ports.len());
     }
 }
