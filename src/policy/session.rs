@@ -1,8 +1,10 @@
 //! What a session's record holds, when it ends, and how concurrent changes come together.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
+use serde::Serializer;
 use serde_json::{Map, Value};
 
 use super::Timestamp;
@@ -113,6 +115,17 @@ impl Changes {
         }
     }
 
+    /// How long the fields are as JSON with these changes made.
+    pub(crate) fn size_with(&self, fields: &Fields) -> usize {
+        let kept = fields.iter().filter(|(field, _)| self.get(field).is_none());
+        let set = self.fields.iter().filter_map(|(field, value)| Some((field, value.as_ref()?)));
+        let mut length = Length(0);
+        serde_json::Serializer::new(&mut length)
+            .collect_map(kept.chain(set))
+            .expect("JSON values write into memory");
+        length.0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         !self.cleared && self.fields.is_empty()
     }
@@ -127,6 +140,20 @@ impl Changes {
                 None => fields.remove(field),
             };
         }
+    }
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -173,6 +200,17 @@ mod tests {
         let both = record().next(&theirs).next(&mine);
         assert_eq!(Value::Object(both.fields), json!({"user": 8, "theme": "dark"}));
         assert_eq!(both.version, 2);
+    }
+
+    #[test]
+    fn the_size_is_that_of_the_fields_with_the_changes_made() {
+        let mut changes = Changes::default();
+        changes.set("theme", json!("dark"));
+        changes.remove("cart");
+        let size = changes.size_with(&record().fields);
+        assert_eq!(size, Value::Object(record().next(&changes).fields).to_string().len());
+        changes.clear();
+        assert_eq!(changes.size_with(&record().fields), "{}".len());
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::HeaderValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::cookie::SessionId;
@@ -105,9 +104,12 @@ impl Session {
     /// [`SessionError::Type`] when the field holds something that is no `T`.
     pub async fn get<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, SessionError> {
         let mut state = self.lock().await;
-        let loaded = self.fields(&mut state).await?.and_then(|fields| fields.get(field).cloned());
-        let value = state.changes.get(field).map_or(loaded, |changed| changed.cloned());
-        value
+        self.load(&mut state).await;
+        let loaded = self.fields(&state)?.and_then(|fields| fields.get(field));
+        state
+            .changes
+            .get(field)
+            .unwrap_or(loaded)
             .map(T::deserialize)
             .transpose()
             .map_err(|_| SessionError::Type { field: field.to_owned() })
@@ -248,7 +250,9 @@ impl Session {
                 Saved::Done => return Ok(rotate_to.map(|id| settings.cookie.set(&id))),
                 Saved::Gone => return Err(SessionError::Ended),
                 Saved::Conflict(theirs) => {
-                    self.check_size(theirs.next(changes).fields)?;
+                    if changes.size_with(&theirs.fields) > settings.max_size {
+                        return Err(SessionError::TooLarge);
+                    }
                     record = theirs;
                 }
             }
@@ -259,23 +263,15 @@ impl Session {
     async fn change(&self, change: impl FnOnce(&mut Changes)) -> Result<(), SessionError> {
         let mut state = self.lock().await;
         self.load_to_change(&mut state).await?;
-        let mut changes = state.changes.clone();
-        change(&mut changes);
-        let mut fields = match &state.loaded {
-            Some(Loaded::Record(record)) => record.fields.clone(),
-            _ => Fields::new(),
-        };
-        changes.apply_to(&mut fields);
-        self.check_size(fields)?;
-        state.changes = changes;
-        Ok(())
-    }
-
-    fn check_size(&self, fields: Fields) -> Result<(), SessionError> {
-        match Value::Object(fields).to_string().len() > self.shared.settings.max_size {
-            true => Err(SessionError::TooLarge),
-            false => Ok(()),
+        let before = state.changes.clone();
+        change(&mut state.changes);
+        let none = Fields::new();
+        let fields = self.fields(&state)?.unwrap_or(&none);
+        if state.changes.size_with(fields) > self.shared.settings.max_size {
+            state.changes = before;
+            return Err(SessionError::TooLarge);
         }
+        Ok(())
     }
 
     fn check_not_sent(&self) -> Result<(), SessionError> {
@@ -294,14 +290,15 @@ impl Session {
     }
 
     /// The fields as they were loaded.
-    async fn fields<'a>(&self, state: &'a mut State) -> Result<Option<&'a Fields>, SessionError> {
-        match self.load(state).await {
-            Loaded::Record(record) => Ok(Some(&record.fields)),
-            Loaded::Nothing => Ok(None),
-            Loaded::Unavailable(_) if self.shared.settings.fallback == Fallback::Anonymous => {
-                Ok(None)
+    fn fields<'a>(&self, state: &'a State) -> Result<Option<&'a Fields>, SessionError> {
+        match &state.loaded {
+            Some(Loaded::Record(record)) => Ok(Some(&record.fields)),
+            Some(Loaded::Unavailable(error))
+                if self.shared.settings.fallback == Fallback::Refuse =>
+            {
+                Err(error.clone().into())
             }
-            Loaded::Unavailable(error) => Err(error.clone().into()),
+            _ => Ok(None),
         }
     }
 

@@ -1,6 +1,6 @@
 use super::shelf::Full;
 use super::{Memory, OnMemory, lock};
-use crate::policy::session::Record;
+use crate::policy::session::{Changes, Record};
 use crate::store::StoreError;
 use crate::store::error::Kind;
 use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, Saved};
@@ -62,5 +62,6 @@ impl OnMemory for EndSession {
 }
 
 fn weight(record: &Record) -> usize {
-    record.encode().len() * 2
+    // A JSON value takes about twice its text.
+    Changes::default().size_with(&record.fields) * 2
 }
