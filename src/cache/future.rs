@@ -85,10 +85,10 @@ enum Settling {
 }
 
 /// Where a look-up leads.
-enum Step<S, ReqBody> {
-    Hit(Looking<S, ReqBody>, Arc<StoredResponse>),
-    Look(Fingerprint, Looking<S, ReqBody>),
-    Forward(Looking<S, ReqBody>, Forwarded, Option<LastPurge>),
+enum Step {
+    Hit(Arc<StoredResponse>),
+    Look(Fingerprint),
+    Forward(Forwarded, Option<LastPurge>),
 }
 
 impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
@@ -124,22 +124,21 @@ where
         loop {
             let next = match this.state.as_mut().project() {
                 StateProj::Looking { asking, looking } => {
-                    let answer = ready!(Pin::new(asking).poll(cx));
-                    let looking = looking.take().expect("looked up once");
-                    let now = looking.plan.store.now();
-                    match looking.next(answer.ok(), now) {
-                        Step::Hit(looking, stored) => {
-                            let request = &looking.head.headers;
+                    let answer = ready!(Pin::new(&mut *asking).poll(cx));
+                    let request = looking.as_mut().expect("not gone to the handler yet");
+                    let now = request.plan.store.now();
+                    match request.next(answer.ok(), now) {
+                        Step::Hit(stored) => {
                             let age = stored.age(now);
-                            let response = reuse(request, stored, age);
+                            let response = reuse(&request.head.headers, stored, age);
                             State::Done { response: Some(response) }
                         }
-                        Step::Look(response, looking) => State::Looking {
-                            asking: looking.plan.store.ask(LoadResponse { response }),
-                            looking: Some(looking),
-                        },
-                        Step::Forward(looking, forwarded, seen) => {
-                            match looking.call(forwarded, seen) {
+                        Step::Look(response) => {
+                            *asking = request.plan.store.ask(LoadResponse { response });
+                            continue;
+                        }
+                        Step::Forward(forwarded, seen) => {
+                            match looking.take().and_then(|it| it.call(forwarded, seen)) {
                                 Some((future, miss)) => State::Calling { future, miss: Some(miss) },
                                 None => State::Done { response: Some(only_if_cached()) },
                             }
@@ -179,9 +178,9 @@ where
 }
 
 impl<S, ReqBody> Looking<S, ReqBody> {
-    fn next(mut self, answer: Option<LoadedResponse>, now: Timestamp) -> Step<S, ReqBody> {
+    fn next(&mut self, answer: Option<LoadedResponse>, now: Timestamp) -> Step {
         let Some(LoadedResponse { response, last_purge }) = answer else {
-            return Step::Forward(self, Forwarded::Bypass, None);
+            return Step::Forward(Forwarded::Bypass, None);
         };
         // Of two look-ups the first is the one that came before everything.
         let seen = self.first.as_ref().map_or(last_purge, |(_, seen)| *seen);
@@ -189,24 +188,25 @@ impl<S, ReqBody> Looking<S, ReqBody> {
         let Some(stored) = response else {
             let forwarded =
                 if self.first.is_some() { Forwarded::VaryMiss } else { Forwarded::UriMiss };
-            return Step::Forward(self, forwarded, Some(seen));
+            return Step::Forward(forwarded, Some(seen));
         };
         if !stored.vary.matches(request) {
             if self.first.is_some() {
-                return Step::Forward(self, Forwarded::VaryMiss, Some(seen));
+                return Step::Forward(Forwarded::VaryMiss, Some(seen));
             }
             let variant = key::variant(&self.plan.uri, &stored, &stored.vary.in_request(request));
             self.first = Some((stored, seen));
-            return Step::Look(variant, self);
+            return Step::Look(variant);
         }
-        let wanted = self.plan.lookup == Lookup::Stored
-            && is_fresh_enough(request, stored.age(now), stored.freshness.lifetime);
-        if wanted {
-            Step::Hit(self, stored)
-        } else if stored.age(now) >= stored.freshness.lifetime {
-            Step::Forward(self, Forwarded::Stale, Some(seen))
+        let age = stored.age(now);
+        if age >= stored.freshness.lifetime {
+            Step::Forward(Forwarded::Stale, Some(seen))
+        } else if self.plan.lookup == Lookup::Stored
+            && is_fresh_enough(request, age, stored.freshness.lifetime)
+        {
+            Step::Hit(stored)
         } else {
-            Step::Forward(self, Forwarded::Request, Some(seen))
+            Step::Forward(Forwarded::Request, Some(seen))
         }
     }
 

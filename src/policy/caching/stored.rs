@@ -93,7 +93,8 @@ impl StoredResponse {
     pub(crate) fn decode(bytes: Bytes) -> Option<StoredResponse> {
         let encoded = bytes.strip_prefix(&[FORMAT])?;
         let (head, body) = postcard::take_from_bytes::<Head<'_>>(encoded).ok()?;
-        let mut headers = HeaderMap::try_with_capacity(head.headers.len()).ok()?;
+        // Room as well for what a hit adds: Age, Cache-Status, Content-Length.
+        let mut headers = HeaderMap::try_with_capacity(head.headers.len() + 3).ok()?;
         for (name, value) in head.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value)).ok()?;
