@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -40,7 +39,33 @@ pin_project! {
 }
 
 /// At most two frames: one that made the body as long as stated, and what came after it all the same.
-type Ahead<E> = VecDeque<Result<Frame<Bytes>, E>>;
+/// In place, because every hit has one.
+struct Ahead<E> {
+    first: Option<Result<Frame<Bytes>, E>>,
+    second: Option<Result<Frame<Bytes>, E>>,
+}
+
+impl<E> Ahead<E> {
+    fn new(first: Option<Result<Frame<Bytes>, E>>) -> Ahead<E> {
+        Ahead { first, second: None }
+    }
+
+    fn push(&mut self, frame: Result<Frame<Bytes>, E>) {
+        let place = if self.first.is_none() { &mut self.first } else { &mut self.second };
+        debug_assert!(place.is_none(), "a third frame is asked for only when there is room");
+        *place = Some(frame);
+    }
+
+    fn pop(&mut self) -> Option<Result<Frame<Bytes>, E>> {
+        std::mem::replace(&mut self.first, self.second.take())
+    }
+
+    fn len(&self) -> u64 {
+        let frames = [&self.first, &self.second].into_iter().flatten();
+        let data = frames.filter_map(|frame| frame.as_ref().ok()?.data_ref());
+        data.map(|data| data.len() as u64).sum()
+    }
+}
 
 /// A response on its way to the store.
 pub(super) struct Recording {
@@ -100,12 +125,12 @@ impl Recording {
 
 impl<B: Body> CacheBody<B> {
     pub(super) fn empty() -> CacheBody<B> {
-        CacheBody { body: None, recording: None, storing: None, ahead: VecDeque::new() }
+        CacheBody { body: None, recording: None, storing: None, ahead: Ahead::new(None) }
     }
 
     pub(super) fn stored(bytes: Bytes) -> CacheBody<B> {
         let frame = (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)));
-        CacheBody { ahead: frame.into_iter().collect(), ..CacheBody::empty() }
+        CacheBody { ahead: Ahead::new(frame), ..CacheBody::empty() }
     }
 
     pub(super) fn passing(body: B) -> CacheBody<B> {
@@ -135,7 +160,7 @@ impl<B: Body> Body for CacheBody<B> {
             }
             // A body as long as stated is kept back while it is looked at whether it ends there.
             if this.recording.is_none()
-                && let Some(frame) = this.ahead.pop_front()
+                && let Some(frame) = this.ahead.pop()
             {
                 return Poll::Ready(Some(frame));
             }
@@ -149,7 +174,7 @@ impl<B: Body> Body for CacheBody<B> {
                 }
                 // The end may be long in coming, and a server that counts does not wait for it.
                 Poll::Pending => {
-                    let frame = this.ahead.pop_front();
+                    let frame = this.ahead.pop();
                     return frame.map_or(Poll::Pending, |frame| Poll::Ready(Some(frame)));
                 }
             };
@@ -159,14 +184,14 @@ impl<B: Body> Body for CacheBody<B> {
             let fits = data.is_some_and(|data| recording.push(data));
             let complete = recording.is_complete();
             if data.is_none_or(|data| !data.is_empty()) {
-                this.ahead.push_back(frame);
+                this.ahead.push(frame);
             }
             if !fits {
                 *this.recording = None;
             } else if this.body.as_ref().as_pin_ref().is_some_and(|body| body.is_end_stream()) {
                 this.body.set(None);
                 *this.storing = this.recording.take().map(Recording::store);
-            } else if !complete && let Some(frame) = this.ahead.pop_front() {
+            } else if !complete && let Some(frame) = this.ahead.pop() {
                 return Poll::Ready(Some(frame));
             }
         }
@@ -176,13 +201,12 @@ impl<B: Body> Body for CacheBody<B> {
         // The end is where it is stored, so it has to be read.
         self.recording.is_none()
             && self.storing.is_none()
-            && self.ahead.is_empty()
+            && self.ahead.first.is_none()
             && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
-        let ahead: u64 = ahead.map(|data| data.len() as u64).sum();
+        let ahead = self.ahead.len();
         let rest = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + ahead);
