@@ -67,7 +67,7 @@ fn policy_only_decides() {
 fn the_store_knows_no_middleware_and_no_http_framework() {
     assert_absent("src/store", &["tower", "axum", "http_body", "crate::store_layer"], &[]);
     for folder in MIDDLEWARE {
-        assert_absent("src/store", &[&format!("crate::{folder}")], &["contract.rs"]);
+        assert_absent("src/store", &[&format!("crate::{folder}")], &["contract/mod.rs"]);
     }
 }
 

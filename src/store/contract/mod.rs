@@ -1,0 +1,94 @@
+//! What every backend owes to its callers: one suite, run on each of them. Facts are in one file per
+//! noun.
+
+mod limits;
+mod responses;
+mod sessions;
+mod tokens;
+
+use std::time::Duration;
+
+use support::RedisServer;
+
+use super::keys::Fingerprint;
+use super::{Store, StoreBuilder};
+
+/// Every fact below, on every backend. A new backend is one line here.
+macro_rules! backends {
+    ($($backend:ident => $open:expr;)*) => { $( backends!(@ $backend, $open); )* };
+    (@ $backend:ident, $open:expr) => {
+        mod $backend {
+            facts! { limits, $open =>
+                a_limit_admits_what_its_quota_says
+                concurrent_callers_are_admitted_exactly
+                subjects_and_names_are_counted_apart
+                a_refusal_charges_nothing
+            }
+            facts! { sessions, $open =>
+                a_session_is_there_until_it_is_ended
+                a_session_is_kept_by_being_loaded
+                a_save_from_another_version_is_a_conflict
+                a_session_that_ended_stays_ended
+                rotation_ends_the_old_id
+                a_session_that_is_gone_cannot_rotate
+            }
+            facts! { tokens, $open =>
+                a_revoked_token_is_remembered_for_its_time
+                a_subjects_revocation_is_never_taken_back
+            }
+            facts! { responses, $open =>
+                a_stored_response_is_there_until_it_expires
+                a_purge_drops_what_carries_the_tag_and_nothing_else
+                what_was_made_before_a_purge_is_not_stored_after
+                a_purged_uri_is_gone
+                purges_by_the_thousand_leave_nothing
+            }
+        }
+    };
+}
+
+macro_rules! facts {
+    ($noun:ident, $open:expr => $($fact:ident)*) => {
+        mod $noun {
+            $(
+                #[tokio::test]
+                async fn $fact() {
+                    let store = $open(stringify!($fact)).await;
+                    crate::store::contract::$noun::$fact(store).await;
+                }
+            )*
+        }
+    };
+}
+
+backends! {
+    memory => crate::store::contract::memory;
+    redis => crate::store::contract::redis;
+    redis_by_resp3 => crate::store::contract::redis_by_resp3;
+    redis_by_socket => crate::store::contract::redis_by_socket;
+}
+
+fn builder(fact: &str) -> StoreBuilder {
+    Store::builder().prefix(&fact[..fact.len().min(64)]).deadline(Duration::from_secs(5))
+}
+
+async fn memory(fact: &str) -> Store {
+    builder(fact).memory()
+}
+
+async fn redis(fact: &str) -> Store {
+    builder(fact).connect(&RedisServer::shared().url()).await.unwrap()
+}
+
+async fn redis_by_resp3(fact: &str) -> Store {
+    let url = format!("{}?protocol=resp3", RedisServer::shared().url());
+    builder(&format!("resp3:{fact}")).connect(&url).await.unwrap()
+}
+
+async fn redis_by_socket(fact: &str) -> Store {
+    builder(&format!("socket:{fact}")).connect(&RedisServer::shared().socket_url()).await.unwrap()
+}
+
+fn named(name: &str) -> Fingerprint {
+    Fingerprint::of(&[name.as_bytes()])
+}

@@ -1,0 +1,19 @@
+//! What can be asked of a store, as values: one file per noun.
+//!
+//! A verb is made by a layer's *plan*, travels to the store, and its answer is what *apply* works
+//! on. Being values, several verbs can travel together. Each says here what it means on every
+//! backend; `contract/` holds the backends to it.
+
+mod cache;
+mod rate_limit;
+mod session;
+mod token;
+
+pub(crate) use self::cache::*;
+pub(crate) use self::rate_limit::*;
+pub(crate) use self::session::*;
+pub(crate) use self::token::*;
+
+pub(crate) trait Verb: Send + 'static {
+    type Answer: Send + 'static;
+}

@@ -1,0 +1,63 @@
+use std::time::Duration;
+
+use super::Verb;
+use crate::policy::session::{Record, VersionTag};
+use crate::store::keys::Fingerprint;
+
+/// A session's record, kept for another `idle` from now on. Absent, idle for too long and malformed
+/// are all `None`; whether the record's own end has come is for the caller to see.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadSession {
+    pub(crate) id: Fingerprint,
+    pub(crate) idle: Duration,
+}
+
+impl Verb for LoadSession {
+    type Answer = Option<Record>;
+}
+
+/// Stores a new session for `time_to_live`.
+#[derive(Clone, Debug)]
+pub(crate) struct CreateSession {
+    pub(crate) id: Fingerprint,
+    pub(crate) record: Record,
+    pub(crate) time_to_live: Duration,
+}
+
+impl Verb for CreateSession {
+    type Answer = ();
+}
+
+/// Replaces the session's record, if it still is the version `from`; with `rotate_to`, moves it to
+/// that id and ends the old one in the same act. A session that is gone stays gone.
+#[derive(Clone, Debug)]
+pub(crate) struct SaveSession {
+    pub(crate) id: Fingerprint,
+    pub(crate) rotate_to: Option<Fingerprint>,
+    pub(crate) from: VersionTag,
+    pub(crate) record: Record,
+    pub(crate) time_to_live: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Saved {
+    Done,
+    /// Another request saved first: this is what it saved.
+    Conflict(Record),
+    /// The session was ended, or expired, or holds nothing readable.
+    Gone,
+}
+
+impl Verb for SaveSession {
+    type Answer = Saved;
+}
+
+/// Ends a session; one that is absent is ended already.
+#[derive(Clone, Debug)]
+pub(crate) struct EndSession {
+    pub(crate) id: Fingerprint,
+}
+
+impl Verb for EndSession {
+    type Answer = ();
+}
