@@ -5,7 +5,7 @@ use redis::Value;
 
 use super::command::{Command, DROP_TAGGED, PURGE, STORE_RESPONSE};
 use super::session::millis;
-use super::{OnRedis, Redis, Unexpected, reply};
+use super::{Lane, OnRedis, Redis, Request, Unexpected, reply};
 use crate::policy::caching::StoredResponse;
 use crate::store::StoreError;
 use crate::store::error::Kind;
@@ -21,8 +21,10 @@ const BATCH: usize = 500;
 const LAST_PURGE_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl OnRedis for LoadResponse {
-    fn command(&self, keys: &Keys) -> Command {
-        Command::new("MGET").arg(keys.response(&self.response)).arg(keys.last_purge())
+    const LANE: Lane = Lane::Bulk;
+
+    fn request(&self, keys: &Keys) -> Request {
+        Request::GetAll(vec![keys.response(&self.response), keys.last_purge()])
     }
 
     fn answer(reply: Value) -> Result<LoadedResponse, Unexpected> {
@@ -36,7 +38,9 @@ impl OnRedis for LoadResponse {
 }
 
 impl OnRedis for StoreResponse {
-    fn command(&self, keys: &Keys) -> Command {
+    const LANE: Lane = Lane::Bulk;
+
+    fn request(&self, keys: &Keys) -> Request {
         let mut names = vec![keys.response(&self.response), keys.purged(&self.uri)];
         for tag in &self.tags {
             names.extend([keys.tagged(tag), keys.purged(tag)]);
@@ -46,6 +50,7 @@ impl OnRedis for StoreResponse {
             .arg(millis(self.stored.freshness.time_to_live()))
             .arg(self.seen.0)
             .arg(self.response.as_bytes())
+            .into()
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
@@ -54,8 +59,8 @@ impl OnRedis for StoreResponse {
 }
 
 impl OnRedis for PurgeUri {
-    fn command(&self, keys: &Keys) -> Command {
-        purge(&[keys.last_purge(), keys.purged(&self.uri), keys.response(&self.uri)])
+    fn request(&self, keys: &Keys) -> Request {
+        purge(&[keys.last_purge(), keys.purged(&self.uri), keys.response(&self.uri)]).into()
     }
 
     fn answer(_: Value) -> Result<(), Unexpected> {
@@ -68,12 +73,13 @@ impl Redis {
     /// what the tag's index lists. A response and its place in the index go in one act: one that is
     /// stored anew in between keeps its place, and a purge that breaks off can be made again.
     pub(crate) async fn purge_tag(&self, tag: Fingerprint) -> Result<u64, StoreError> {
-        self.supervisor.call(purge(&[self.keys.last_purge(), self.keys.purged(&tag)])).await?;
+        let mark = purge(&[self.keys.last_purge(), self.keys.purged(&tag)]);
+        self.call(mark, Lane::Verdict).await?;
         let index = self.keys.tagged(&tag);
         let mut dropped = 0;
         loop {
             let batch = Command::new("ZRANGE").arg(&index).arg(0).arg(BATCH - 1);
-            let members = reply::list(self.supervisor.call(batch).await?).map_err(unexpected)?;
+            let members = reply::list(self.call(batch, Lane::Bulk).await?).map_err(unexpected)?;
             let members: Vec<Vec<u8>> =
                 members.into_iter().filter_map(|it| reply::bytes(it).ok().flatten()).collect();
             let listed = members.len();
@@ -85,7 +91,7 @@ impl Redis {
                 });
                 let names: Vec<String> = [index.clone()].into_iter().chain(responses).collect();
                 let unlink = Command::script(&DROP_TAGGED, &names).arg(members);
-                let unlinked = self.supervisor.call(unlink).await?;
+                let unlinked = self.call(unlink, Lane::Bulk).await?;
                 dropped += reply::count(&unlinked).map_err(unexpected)?;
             }
             if listed < BATCH {

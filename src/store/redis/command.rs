@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, ToRedisArgs, Value};
 
 /// A Lua script of the kit. Scripts are constants: nothing a client sent is ever part of one.
@@ -28,7 +28,6 @@ pub(super) static SAVE_SESSION: Script = script!("save_session");
 pub(super) static REVOKE_SUBJECT: Script = script!("revoke_subject");
 pub(super) static STORE_RESPONSE: Script = script!("store_response");
 pub(super) static PURGE: Script = script!("purge");
-
 pub(super) static DROP_TAGGED: Script = script!("drop_tagged");
 
 pub(super) static ALL: [&Script; 6] =
@@ -52,7 +51,8 @@ impl Script {
 const ARGS: usize = 9;
 const BYTES: usize = 160;
 
-/// One command to send: plain, or a call of a script.
+/// One command: plain, or a call of a script. All its keys are in one cluster slot.
+#[derive(Clone)]
 pub(crate) struct Command {
     cmd: Cmd,
     script: Option<&'static Script>,
@@ -85,9 +85,9 @@ impl Command {
 
     /// A script that the server has forgotten is loaded and called again in one more round trip;
     /// that is no repetition, because it did not run the first time.
-    pub(super) async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
+    async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
         // For a single command the crate leaves an error reply inside of the value.
-        let reply = connection.req_packed_command(&self.cmd).await;
+        let reply = connection.send_packed_command(&self.cmd).await;
         let reply = reply.and_then(Value::extract_error);
         let (Err(error), Some(script)) = (&reply, self.script) else { return reply };
         if error.kind() != ErrorKind::Server(ServerErrorKind::NoScript) {
@@ -105,4 +105,82 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command").field("is_script", &self.script.is_some()).finish_non_exhaustive()
     }
+}
+
+/// What travels to Redis in one round trip to each server that it concerns.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    One(Command),
+    /// Answered by a [`Value::Array`], each reply in its command's place; one that failed is a
+    /// [`Value::ServerError`] there. Their keys may be in different slots.
+    #[expect(dead_code, reason = "what handlers can do with the store is on its way")]
+    Together(Vec<Command>),
+    /// All or nothing, and nothing in between: `MULTI` and `EXEC`. Their keys are in one slot.
+    /// Answered as `Together`.
+    #[expect(dead_code, reason = "what handlers can do with the store is on its way")]
+    Atomic(Vec<Command>),
+    /// The strings at several keys, which may be in different slots: `MGET`, and its answer.
+    GetAll(Vec<String>),
+}
+
+impl From<Command> for Request {
+    fn from(command: Command) -> Request {
+        Request::One(command)
+    }
+}
+
+impl Request {
+    pub(super) async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
+        match self {
+            Request::One(command) => command.send(connection).await,
+            Request::GetAll(keys) => {
+                let mut get = Cmd::with_capacity(ARGS, BYTES);
+                get.arg("MGET").arg(keys);
+                connection.send_packed_command(&get).await.and_then(Value::extract_error)
+            }
+            Request::Together(commands) => together(commands, connection).await,
+            Request::Atomic(commands) => {
+                let mut pipe = redis::pipe();
+                pipe.atomic();
+                for command in commands {
+                    pipe.add_command(command.cmd.clone());
+                }
+                pipe.query_async(connection).await
+            }
+        }
+    }
+}
+
+async fn together(
+    commands: &[Command],
+    connection: &mut MultiplexedConnection,
+) -> RedisResult<Value> {
+    let mut pipe = redis::pipe();
+    // Or one refused command would discard every reply.
+    pipe.ignore_errors();
+    for command in commands {
+        pipe.add_command(command.cmd.clone());
+    }
+    let mut replies: Vec<Value> = pipe.query_async(connection).await?;
+    for (command, reply) in commands.iter().zip(&mut replies) {
+        if let (Value::ServerError(error), Some(_)) = (&*reply, command.script)
+            && error.kind() == Some(ServerErrorKind::NoScript)
+        {
+            match command.send(connection).await {
+                Ok(again) => *reply = again,
+                Err(error) if error.code().is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(Value::Array(replies))
+}
+
+/// Which connection a request takes: a body on its way must not keep a verdict waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Small requests with small answers.
+    Verdict,
+    /// What may be large.
+    Bulk,
 }

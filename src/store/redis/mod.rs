@@ -12,7 +12,7 @@ mod token;
 
 use std::sync::Arc;
 
-pub(crate) use self::command::Command;
+pub(crate) use self::command::{Lane, Request};
 pub(crate) use self::endpoint::Endpoint;
 pub(crate) use self::reply::Unexpected;
 use self::supervisor::Supervisor;
@@ -25,9 +25,12 @@ use crate::policy::Timestamp;
 
 /// How a verb is spelled for Redis.
 pub(crate) trait OnRedis: Verb {
-    fn command(&self, keys: &Keys) -> Command;
+    /// The connection it takes.
+    const LANE: Lane = Lane::Verdict;
 
-    /// Reads the reply to `command`.
+    fn request(&self, keys: &Keys) -> Request;
+
+    /// Reads the reply to `request`.
     fn answer(reply: redis::Value) -> Result<Self::Answer, Unexpected>;
 }
 
@@ -56,8 +59,17 @@ impl Redis {
         self: Arc<Redis>,
         verb: V,
     ) -> Result<V::Answer, StoreError> {
-        let reply = self.supervisor.call(verb.command(&self.keys)).await?;
+        let reply = self.call(verb.request(&self.keys), V::LANE).await?;
         V::answer(reply).map_err(|Unexpected| StoreError::new(Kind::UnexpectedReply))
+    }
+
+    /// Sends a request, within the deadline.
+    async fn call(
+        &self,
+        request: impl Into<Request>,
+        _lane: Lane,
+    ) -> Result<redis::Value, StoreError> {
+        self.supervisor.call(request.into()).await
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,14 +1,14 @@
 use redis::Value;
 
 use super::command::{Command, TAKE};
-use super::{OnRedis, Unexpected, reply};
+use super::{OnRedis, Request, Unexpected, reply};
 use crate::policy::Timestamp;
 use crate::policy::gcra::{Arrival, Taken};
 use crate::store::keys::Keys;
 use crate::store::verbs::Take;
 
 impl OnRedis for Take {
-    fn command(&self, keys: &Keys) -> Command {
+    fn request(&self, keys: &Keys) -> Request {
         let cost = self.gcra.split_worth(self.cost);
         let burst = self.gcra.split_worth(self.gcra.burst());
         Command::script(&TAKE, &[keys.limit(&self.name, &self.subject)])
@@ -17,6 +17,7 @@ impl OnRedis for Take {
             .arg(cost.ticks)
             .arg(burst.micros)
             .arg(burst.ticks)
+            .into()
     }
 
     fn answer(reply: Value) -> Result<Taken, Unexpected> {
@@ -148,7 +149,8 @@ mod tests {
         let key = keys.limit(&take.name, &take.subject);
         for garbage in ["", "x", "-1", "1e99", "12:34:56", "{\"a\":1}"] {
             let () = redis::cmd("SET").arg(&key).arg(garbage).query(&mut connection).unwrap();
-            let reply = take.command(&keys).query(&mut connection);
+            let Request::One(take) = take.request(&keys) else { panic!("one command") };
+            let reply = take.query(&mut connection);
             assert!(Take::answer(reply).unwrap().allowed, "{garbage:?}");
             let ttl: i64 = redis::cmd("PTTL").arg(&key).query(&mut connection).unwrap();
             assert!((1..=3_600_000).contains(&ttl), "{ttl} ms after {garbage:?}");

@@ -3,14 +3,14 @@ use std::time::Duration;
 use redis::Value;
 
 use super::command::{Command, SAVE_SESSION};
-use super::{OnRedis, Unexpected, reply};
+use super::{OnRedis, Request, Unexpected, reply};
 use crate::policy::session::Record;
 use crate::store::keys::Keys;
 use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, Saved};
 
 impl OnRedis for LoadSession {
-    fn command(&self, keys: &Keys) -> Command {
-        Command::new("GETEX").arg(keys.session(&self.id)).arg("PX").arg(millis(self.idle))
+    fn request(&self, keys: &Keys) -> Request {
+        Command::new("GETEX").arg(keys.session(&self.id)).arg("PX").arg(millis(self.idle)).into()
     }
 
     fn answer(reply: Value) -> Result<Option<Record>, Unexpected> {
@@ -19,12 +19,13 @@ impl OnRedis for LoadSession {
 }
 
 impl OnRedis for CreateSession {
-    fn command(&self, keys: &Keys) -> Command {
+    fn request(&self, keys: &Keys) -> Request {
         Command::new("SET")
             .arg(keys.session(&self.id))
             .arg(self.record.encode())
             .arg("PX")
             .arg(millis(self.time_to_live))
+            .into()
     }
 
     fn answer(reply: Value) -> Result<(), Unexpected> {
@@ -33,13 +34,14 @@ impl OnRedis for CreateSession {
 }
 
 impl OnRedis for SaveSession {
-    fn command(&self, keys: &Keys) -> Command {
+    fn request(&self, keys: &Keys) -> Request {
         let mut names = vec![keys.session(&self.id)];
         names.extend(self.rotate_to.map(|id| keys.session(&id)));
         Command::script(&SAVE_SESSION, &names)
             .arg(&self.from[..])
             .arg(self.record.encode())
             .arg(millis(self.time_to_live))
+            .into()
     }
 
     fn answer(reply: Value) -> Result<Saved, Unexpected> {
@@ -55,8 +57,8 @@ impl OnRedis for SaveSession {
 }
 
 impl OnRedis for EndSession {
-    fn command(&self, keys: &Keys) -> Command {
-        Command::new("DEL").arg(keys.session(&self.id))
+    fn request(&self, keys: &Keys) -> Request {
+        Command::new("DEL").arg(keys.session(&self.id)).into()
     }
 
     fn answer(reply: Value) -> Result<(), Unexpected> {

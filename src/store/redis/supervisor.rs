@@ -9,7 +9,7 @@ use redis::{RedisResult, Value};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
-use super::Command;
+use super::Request;
 use super::endpoint::{Dialed, Endpoint, wall_clock};
 use crate::policy::Timestamp;
 use crate::policy::breaker::{Failure, backoff, gives_up};
@@ -77,11 +77,11 @@ impl Supervisor {
         Supervisor { shared, task }
     }
 
-    /// Sends a command, within the deadline.
+    /// Sends a request, within the deadline.
     ///
     /// # Cancel safety
     /// A command whose caller leaves may still run; its reply is dropped.
-    pub(super) async fn call(&self, command: Command) -> Result<Value, StoreError> {
+    pub(super) async fn call(&self, request: Request) -> Result<Value, StoreError> {
         let Some(link) = self.shared.link.load_full() else {
             return Err(StoreError::new(Kind::Unavailable));
         };
@@ -89,7 +89,7 @@ impl Supervisor {
             return Err(StoreError::new(Kind::Overloaded));
         };
         let mut connection = link.connection.clone();
-        let reply = tokio::time::timeout(self.shared.deadline, command.send(&mut connection)).await;
+        let reply = tokio::time::timeout(self.shared.deadline, request.send(&mut connection)).await;
         match reply {
             Ok(reply) => self.shared.settle(&link, reply),
             Err(_) => {

@@ -2,19 +2,17 @@ use redis::Value;
 
 use super::command::{Command, REVOKE_SUBJECT};
 use super::session::millis;
-use super::{OnRedis, Unexpected, reply};
+use super::{OnRedis, Request, Unexpected, reply};
 use crate::policy::Timestamp;
 use crate::policy::revocation::{LONGEST_TOKEN, Revocations};
 use crate::store::keys::Keys;
 use crate::store::verbs::{CheckRevoked, RevokeSubject, RevokeToken};
 
 impl OnRedis for CheckRevoked {
-    fn command(&self, keys: &Keys) -> Command {
-        let check = Command::new("MGET").arg(keys.revoked_token(&self.token));
-        match &self.subject {
-            Some(subject) => check.arg(keys.revoked_subject(subject)),
-            None => check,
-        }
+    fn request(&self, keys: &Keys) -> Request {
+        let mut names = vec![keys.revoked_token(&self.token)];
+        names.extend(self.subject.map(|subject| keys.revoked_subject(&subject)));
+        Request::GetAll(names)
     }
 
     fn answer(reply: Value) -> Result<Revocations, Unexpected> {
@@ -30,12 +28,13 @@ impl OnRedis for CheckRevoked {
 }
 
 impl OnRedis for RevokeToken {
-    fn command(&self, keys: &Keys) -> Command {
+    fn request(&self, keys: &Keys) -> Request {
         Command::new("SET")
             .arg(keys.revoked_token(&self.token))
             .arg(1)
             .arg("PX")
             .arg(millis(self.time_to_live))
+            .into()
     }
 
     fn answer(reply: Value) -> Result<(), Unexpected> {
@@ -44,12 +43,12 @@ impl OnRedis for RevokeToken {
 }
 
 impl OnRedis for RevokeSubject {
-    fn command(&self, keys: &Keys) -> Command {
+    fn request(&self, keys: &Keys) -> Request {
         let revoke = Command::script(&REVOKE_SUBJECT, &[keys.revoked_subject(&self.subject)])
             .arg(millis(LONGEST_TOKEN));
         match self.until {
-            Some(until) => revoke.arg(until.0),
-            None => revoke,
+            Some(until) => revoke.arg(until.0).into(),
+            None => revoke.into(),
         }
     }
 
