@@ -58,11 +58,9 @@ impl StoreBuilder {
     /// When it is empty, longer than 64 bytes, or has a byte other than letters, digits, `-`, `_`,
     /// `.` and `:`.
     pub fn prefix(mut self, prefix: &str) -> StoreBuilder {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-        assert!(
-            (1..=64).contains(&prefix.len()) && prefix.bytes().all(plain),
-            "a key prefix is 1 to 64 letters, digits or any of - _ . : (got {prefix:?})"
-        );
+        if let Err(rule) = check_prefix(prefix) {
+            panic!("{rule} (got {prefix:?})");
+        }
         prefix.clone_into(&mut self.settings.prefix);
         self
     }
@@ -158,4 +156,13 @@ impl StoreBuilder {
             }
         }
     }
+}
+
+/// What a key prefix may be; otherwise the rule, in words.
+pub(super) fn check_prefix(prefix: &str) -> Result<(), &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if (1..=64).contains(&prefix.len()) && prefix.bytes().all(plain) {
+        return Ok(());
+    }
+    Err("a key prefix is 1 to 64 letters, digits or any of - _ . :")
 }
