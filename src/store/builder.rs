@@ -5,6 +5,7 @@ use super::error::Kind;
 use super::handle::Backend;
 use super::memory::Memory;
 use super::redis::Redis;
+use super::url::is_in_process;
 use super::{Store, StoreError};
 
 /// Settings of a [`Store`], made by [`Store::builder`].
@@ -133,11 +134,7 @@ impl StoreBuilder {
     }
 
     fn in_process(&self, url: &str) -> Result<Option<Store>, StoreError> {
-        match url.strip_prefix("memory:") {
-            Some("") => Ok(Some(self.clone().memory())),
-            Some(_) => Err(StoreError::about(Kind::InvalidUrl, "memory: takes nothing after it")),
-            None => Ok(None),
-        }
+        Ok(is_in_process(url)?.then(|| self.clone().memory()))
     }
 
     /// The store that `REDIS_URL` names: see [`Store::from_env`].

@@ -1,7 +1,8 @@
 //! Remembers. Verbs of the four domains in, answers out.
 //!
 //! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
-//! and `redis` each say how; `keys` spells every key once. A `target` is where Redis is.
+//! and `redis` each say how; `keys` spells every key once. `url` says where
+//! Redis is, which is a `target`.
 
 mod builder;
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod memory;
 mod redis;
 #[cfg_attr(not(test), expect(dead_code, reason = "connecting does not start from it yet"))]
 mod target;
+#[cfg_attr(not(test), expect(dead_code, reason = "connecting does not start from it yet"))]
+mod url;
 pub(crate) mod verbs;
 
 pub(crate) use self::builder::Settings;
