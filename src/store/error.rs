@@ -4,7 +4,8 @@ use std::sync::Arc;
 /// Why the store did not answer.
 ///
 /// Opaque, because what can go wrong grows with the topologies; ask it by its predicates. It holds
-/// the server's address and the code of an error reply at most: never a password, a key or a value.
+/// the server's address, the code of an error reply or the name of a setting at most: never a
+/// password, a key or a value.
 ///
 /// ```
 /// use tower_redis_kit::Store;
@@ -17,13 +18,15 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreError {
     kind: Kind,
-    /// What it happened to: an address, or the code of an error reply.
+    /// What it happened to: an address, the code of an error reply, or what is wrong with a
+    /// setting.
     subject: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     InvalidUrl,
+    InvalidConfig,
     Refused,
     Unresolved,
     Unauthorized,
@@ -101,6 +104,13 @@ impl StoreError {
         self.kind == Kind::InvalidUrl
     }
 
+    /// The environment's Redis settings contradict each other, or one of them cannot be read. Names
+    /// the variables, and none of their values. A `REDIS_URL` that can be read but not be used
+    /// [is an invalid URL](StoreError::is_invalid_url).
+    pub fn is_invalid_config(&self) -> bool {
+        self.kind == Kind::InvalidConfig
+    }
+
     /// What listens at the address does not speak Redis's protocol.
     pub fn is_not_redis(&self) -> bool {
         self.kind == Kind::NotRedis
@@ -115,6 +125,7 @@ impl StoreError {
     pub(crate) fn class(&self) -> &'static str {
         match self.kind {
             Kind::InvalidUrl => "invalid_url",
+            Kind::InvalidConfig => "invalid_config",
             Kind::Refused => "refused",
             Kind::Unresolved => "unresolved",
             Kind::Unauthorized => "unauthorized",
@@ -134,6 +145,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self.kind {
             Kind::InvalidUrl => "the store's URL cannot be used",
+            Kind::InvalidConfig => "the environment's Redis settings cannot be used",
             Kind::Refused => {
                 "the connection to Redis was refused: is the server running, and the port right?"
             }

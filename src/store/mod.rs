@@ -1,12 +1,14 @@
 //! Remembers. Verbs of the four domains in, answers out.
 //!
 //! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
-//! and `redis` each say how; `keys` spells every key once. `url` says where
+//! and `redis` each say how; `keys` spells every key once. `url` and `environment` each say where
 //! Redis is, which is a `target`.
 
 mod builder;
 #[cfg(test)]
 mod contract;
+#[cfg_attr(not(test), expect(dead_code, reason = "connecting does not start from it yet"))]
+mod environment;
 mod error;
 mod handle;
 mod health;
