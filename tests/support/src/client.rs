@@ -154,3 +154,14 @@ impl Connection {
 pub(crate) fn is_answer(error: &redis::RedisError) -> bool {
     error.code().is_some()
 }
+
+/// An answer as text: `(nil)` for nothing, one line for each element of a list.
+pub(crate) fn text(value: Value) -> String {
+    match value {
+        Value::Nil => "(nil)".to_owned(),
+        Value::Array(items) | Value::Set(items) => {
+            items.into_iter().map(text).collect::<Vec<_>>().join("\n")
+        }
+        other => from_redis_value(other).unwrap_or_else(|error| panic!("no text: {error}")),
+    }
+}

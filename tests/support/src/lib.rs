@@ -18,11 +18,14 @@
 mod client;
 mod counts;
 pub mod example;
+mod launch;
 mod monitor;
 mod port;
 mod process;
 pub mod proxy;
 mod redis_server;
+#[cfg(test)]
+mod testing;
 
 pub use counts::Counts;
 pub use example::Example;

@@ -1,8 +1,11 @@
 //! Child processes that never outlive the test process.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -12,10 +15,13 @@ use crate::lock;
 
 /// Runs the program given as its arguments in a folder of its own, until the program ends or
 /// standard input does. Standard input is a pipe whose other end the test process alone holds, so
-/// it ends with that process even when no destructor runs. Prints the program's id first.
+/// it ends with that process even when no destructor runs. Prints the folder, waits for a line, so
+/// that files can be put there, and prints the program's id next.
 const WATCHDOG: &str = r#"
-folder=$(mktemp -d "${TMPDIR:-/tmp}/support.XXXXXX") && cd "$folder" || exit 1
+folder=$(mktemp -d "${TMPDIR:-/tmp}/support.XXXXXX") && cd "$folder" && folder=$(pwd) || exit 1
 exec 3<&0 </dev/null
+echo "$folder"
+read -r _ <&3 || { cd / && rm -rf "$folder"; exit 1; }
 sh -c 'echo $$ && exec "$@"' sh "$@" 3<&- 2>&1 &
 program=$!
 ( while read -r _; do :; done <&3; kill -9 $program ) &
@@ -31,9 +37,13 @@ exit $status
 /// What the shell exits with when it cannot find the program.
 pub(crate) const NOT_FOUND: i32 = 127;
 
+/// Files by their names.
+pub(crate) type Files = BTreeMap<&'static str, Vec<u8>>;
+
 /// A running program and all it has printed. Killed when dropped.
 pub(crate) struct Process {
     watchdog: Child,
+    folder: PathBuf,
     pid: u32,
     output: Arc<Output>,
     reader: Option<JoinHandle<()>>,
@@ -54,6 +64,16 @@ struct Printed {
 impl Process {
     /// Starts `program`; its standard output and error are collected together.
     pub(crate) fn start(program: &OsStr, args: &[String], env: &[(&str, &str)]) -> Self {
+        Self::start_among(&Files::new(), program, args, env)
+    }
+
+    /// Starts `program` in a folder that has these files.
+    pub(crate) fn start_among(
+        files: &Files,
+        program: &OsStr,
+        args: &[String],
+        env: &[(&str, &str)],
+    ) -> Self {
         let mut watchdog = Command::new("sh")
             .args(["-c", WATCHDOG, "watchdog"])
             .arg(program)
@@ -67,21 +87,35 @@ impl Process {
             .spawn()
             .expect("cannot start `sh`");
         let mut stdout = BufReader::new(watchdog.stdout.take().expect("standard output is piped"));
-        let mut first = String::new();
-        stdout.read_line(&mut first).expect("cannot read from `sh`");
-        let pid = first.trim().parse().unwrap_or_else(|_| {
-            panic!("cannot start {program:?} in a new folder under the temporary folder")
-        });
+        let mut line = || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).expect("cannot read from `sh`");
+            line.trim_end().to_owned()
+        };
+        let folder = PathBuf::from(line());
+        assert!(folder.is_absolute(), "cannot make a folder in the temporary folder");
+        for (name, content) in files {
+            fs::write(folder.join(name), content)
+                .unwrap_or_else(|error| panic!("cannot write {name}: {error}"));
+        }
+        let stdin = watchdog.stdin.as_mut().expect("standard input is piped");
+        stdin.write_all(b"\n").expect("cannot write to `sh`");
+        let pid = line().parse().unwrap_or_else(|_| panic!("cannot start {program:?}"));
         let output = Arc::<Output>::default();
         let reader = thread::spawn({
             let output = output.clone();
             move || output.collect(stdout)
         });
-        Self { watchdog, pid, output, reader: Some(reader) }
+        Self { watchdog, folder, pid, output, reader: Some(reader) }
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The folder in which it runs, gone once it has ended.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The program's exit status, once it has ended.
@@ -169,6 +203,16 @@ mod tests {
         let mut process = shell("echo out; echo error >&2; exit 3");
         assert_eq!(process.last_output(), "out\nerror");
         assert_eq!(process.watchdog.wait().expect("status").code(), Some(3));
+    }
+
+    #[test]
+    fn files_are_there_from_the_start() {
+        let files = Files::from([("a", b"1\n".to_vec()), ("b", b"2".to_vec())]);
+        let args = ["a", "b"].map(str::to_owned);
+        let mut process = Process::start_among(&files, OsStr::new("cat"), &args, &[]);
+        assert_eq!(process.last_output(), "1\n2");
+        process.kill();
+        assert!(!process.folder().exists());
     }
 
     #[test]

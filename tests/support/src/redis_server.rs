@@ -1,32 +1,29 @@
 //! Private Redis servers.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use redis::{FromRedisValue, RedisResult, Value, from_redis_value};
+use redis::{FromRedisValue, RedisResult, from_redis_value};
 
-use crate::client::{Client, is_answer};
-use crate::process::{NOT_FOUND, Process};
+use crate::client::{Client, text};
+use crate::launch::{Setup, launch, retry};
+use crate::process::Process;
 use crate::{Counts, Monitor, free_port};
-
-/// How long a server may take to start.
-const START_LIMIT: Duration = Duration::from_secs(5);
-
-/// How often a start is tried; another process may have taken the port.
-const START_TRIES: usize = 5;
 
 /// A real `redis-server` of the test's own on 127.0.0.1, empty and without persistence.
 ///
 /// Killed when dropped, and when the test process ends in whatever way.
 pub struct RedisServer {
     port: u16,
-    args: Vec<String>,
+    pub(crate) setup: Setup,
     process: Process,
-    client: Arc<Client>,
+    pub(crate) client: Arc<Client>,
+    stopped: bool,
+    paused: AtomicBool,
 }
 
 impl RedisServer {
@@ -47,14 +44,15 @@ impl RedisServer {
     /// Panics if `redis-server` is not installed or does not start.
     #[must_use]
     pub fn with(args: &[&str]) -> Self {
-        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        let password = args.iter().skip_while(|arg| *arg != "--requirepass").nth(1);
-        let (port, process, client) = retry(|| {
-            let port = free_port();
-            let client = Client::new(port, password.cloned());
-            launch(port, &args, &client).map(|process| (port, process, client))
-        });
-        Self { port, args, process, client: Arc::new(client) }
+        retry(|| Self::try_start(Setup::with(args)))
+    }
+
+    /// Starts a server on a port that is free by the look of it.
+    pub(crate) fn try_start(setup: Setup) -> Result<Self, String> {
+        let port = free_port();
+        let client = Arc::new(Client::new(port, setup.value("--requirepass").map(str::to_owned)));
+        let process = launch(port, &setup, &client)?;
+        Ok(Self { port, setup, process, client, stopped: false, paused: AtomicBool::new(false) })
     }
 
     /// One server for the whole test process, started at first use.
@@ -72,8 +70,7 @@ impl RedisServer {
 
     /// `unix:///…`, the socket that it listens on as well.
     pub fn socket_url(&self) -> String {
-        let folder = self.query::<Vec<String>>(&["CONFIG", "GET", "dir"]).remove(1);
-        format!("unix://{folder}/redis.sock")
+        format!("unix://{}/redis.sock", self.folder().display())
     }
 
     /// The address it listens on.
@@ -86,14 +83,28 @@ impl RedisServer {
         self.port
     }
 
+    /// The folder in which it runs, gone once it is stopped.
+    pub(crate) fn folder(&self) -> &Path {
+        self.process.folder()
+    }
+
     /// The id of the server process.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
+    /// Whether it is there to answer: neither stopped nor paused.
+    pub fn is_running(&self) -> bool {
+        !self.stopped && !self.paused.load(SeqCst)
+    }
+
     /// Kills the server at once, and waits until it is gone.
     pub fn stop(&mut self) {
+        if !self.stopped {
+            self.keep_files();
+        }
         self.process.kill();
+        self.stopped = true;
     }
 
     /// Starts the server again, empty, on the same port.
@@ -101,19 +112,37 @@ impl RedisServer {
         self.stop();
         self.process = retry(|| {
             self.client.reset();
-            launch(self.port, &self.args, &self.client)
+            launch(self.port, &self.setup, &self.client)
         });
+        self.stopped = false;
+        self.paused.store(false, SeqCst);
     }
 
     /// Stops the server in its tracks: connections stay open, new ones are still accepted by the
     /// system, nothing is answered.
     pub fn pause(&self) {
+        self.paused.store(true, SeqCst);
         self.process.signal("STOP");
     }
 
     /// Lets a paused server go on.
     pub fn resume(&self) {
         self.process.signal("CONT");
+        self.paused.store(false, SeqCst);
+    }
+
+    /// Reads what the next start has to find, which goes with the server's folder.
+    fn keep_files(&mut self) {
+        if self.setup.kept.is_empty() || self.process.exited().is_some() {
+            return;
+        }
+        // So that no file is half written.
+        self.pause();
+        for name in &self.setup.kept {
+            if let Ok(content) = fs::read(self.folder().join(name)) {
+                self.setup.files.insert(name, content);
+            }
+        }
     }
 
     /// Runs a command and returns its answer as text: `(nil)` for nothing, one line for each
@@ -184,73 +213,13 @@ impl RedisServer {
     }
 }
 
-/// Tries to start a server a few times, and panics with what it printed last.
-fn retry<T>(mut start: impl FnMut() -> Result<T, String>) -> T {
-    let mut last = String::new();
-    for _ in 0..START_TRIES {
-        match start() {
-            Ok(started) => return started,
-            Err(error) => last = error,
-        }
-    }
-    panic!("redis-server does not start: {last}");
-}
-
-/// Starts a server and waits until it answers. Fails if it ends before, as when it cannot bind.
-fn launch(port: u16, args: &[String], client: &Client) -> Result<Process, String> {
-    let own = format!(
-        "--port {port} --bind 127.0.0.1 --unixsocket redis.sock --dir . --appendonly no --daemonize no --loglevel warning"
-    );
-    let own = own.split(' ').chain(["--save", ""]).map(str::to_owned);
-    let all: Vec<String> = own.chain(args.iter().cloned()).collect();
-    let mut process = Process::start(OsStr::new("redis-server"), &all, &[]);
-    let deadline = Instant::now() + START_LIMIT;
-    loop {
-        if let Some(status) = process.exited() {
-            assert!(
-                status.code() != Some(NOT_FOUND),
-                "`redis-server` is missing: install it from the system's packages, \
-                 e.g. `apt-get install redis-server`"
-            );
-            return Err(format!("it ended with {status}\n{}", process.last_output()));
-        }
-        if answers(client, process.pid()) {
-            return Ok(process);
-        }
-        assert!(
-            Instant::now() < deadline,
-            "redis-server does not answer within {START_LIMIT:?}\n{}",
-            process.output()
-        );
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Whether the server with this process id answers, and not another one that has taken its port.
-fn answers(client: &Client, pid: u32) -> bool {
-    match client.call(&["INFO", "server"]) {
-        Ok(info) => text(info).lines().any(|line| line == format!("process_id:{pid}")),
-        // `NOAUTH` or `LOADING`: it is there.
-        Err(error) => is_answer(&error),
-    }
-}
-
-fn text(value: Value) -> String {
-    match value {
-        Value::Nil => "(nil)".to_owned(),
-        Value::Array(items) | Value::Set(items) => {
-            items.into_iter().map(text).collect::<Vec<_>>().join("\n")
-        }
-        other => from_redis_value(other).unwrap_or_else(|error| panic!("no text: {error}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
-    use std::io::{BufRead, BufReader};
-    use std::path::Path;
-    use std::process::{Command, Stdio};
+    use crate::testing::{self, runs, stranger};
 
     fn commands(counts: &Counts) -> Vec<(&str, u64)> {
         counts.commands.iter().map(|(name, calls)| (name.as_str(), *calls)).collect()
@@ -258,24 +227,6 @@ mod tests {
 
     fn strings(commands: &[&[&str]]) -> Vec<Vec<String>> {
         commands.iter().map(|command| command.iter().map(|&arg| arg.into()).collect()).collect()
-    }
-
-    fn runs(pid: u32) -> bool {
-        let kill = format!("kill -0 {pid} 2>/dev/null");
-        Command::new("sh").args(["-c", &kill]).status().expect("sh").success()
-    }
-
-    fn eventually(condition: impl Fn() -> bool) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !condition() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
-        }
-        condition()
-    }
-
-    /// A client that is none of the server's own.
-    fn stranger(server: &RedisServer) -> Client {
-        Client::new(server.port(), None)
     }
 
     #[test]
@@ -433,38 +384,11 @@ mod tests {
         assert_eq!(monitor.stop(), strings(&[&["SET", "a", "1"]]));
     }
 
-    /// The part of the next test that gets killed.
-    const TO_BE_KILLED: &str = "SUPPORT_TO_BE_KILLED";
-
     #[test]
     fn a_killed_test_process_leaves_nothing_behind() {
-        if std::env::var_os(TO_BE_KILLED).is_some() {
-            let server = RedisServer::shared();
-            let folder = server.query::<Vec<String>>(&["CONFIG", "GET", "dir"]).remove(1);
-            println!("\nserver {} {folder}", server.pid());
-            thread::sleep(Duration::from_secs(60));
-            return;
-        }
-        let this = concat!(module_path!(), "::a_killed_test_process_leaves_nothing_behind");
-        let this = this.split_once("::").expect("the name of the crate comes first").1;
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", this, "--nocapture"])
-            .env(TO_BE_KILLED, "1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this test starts again");
-        let stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
-        let line = stdout
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("server ").map(str::to_owned))
-            .expect("the child starts a server");
-        let (pid, folder) = line.split_once(' ').expect("two words");
-        let pid = pid.parse().expect("a process id");
-        assert!(runs(pid) && Path::new(folder).is_dir());
-        child.kill().expect("the child is there");
-        child.wait().expect("the child ends");
-        assert!(eventually(|| !runs(pid)), "redis-server {pid} is left");
-        assert!(eventually(|| !Path::new(folder).exists()), "{folder} is left");
+        testing::leaves_nothing_behind(
+            concat!(module_path!(), "::a_killed_test_process_leaves_nothing_behind"),
+            || vec![RedisServer::shared()],
+        );
     }
 }
