@@ -29,6 +29,14 @@ impl Counts {
         Self { round_trips: self.round_trips.saturating_sub(earlier.round_trips), commands }
     }
 
+    /// Adds what another server was asked.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.round_trips += other.round_trips;
+        for (name, calls) in &other.commands {
+            *self.commands.entry(name.clone()).or_default() += calls;
+        }
+    }
+
     /// Reads the answer to `INFO all`, less `reads` and the `own` commands, which are named by
     /// their first two words.
     pub(crate) fn from_info(info: &str, reads: u64, own: &BTreeMap<(String, String), u64>) -> Self {

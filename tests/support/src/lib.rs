@@ -16,6 +16,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time")]
 
 mod client;
+mod cluster;
 mod counts;
 pub mod example;
 mod launch;
@@ -27,6 +28,7 @@ mod redis_server;
 #[cfg(test)]
 mod testing;
 
+pub use cluster::RedisCluster;
 pub use counts::Counts;
 pub use example::Example;
 pub use monitor::Monitor;
