@@ -25,6 +25,7 @@ mod port;
 mod process;
 pub mod proxy;
 mod redis_server;
+mod sentinels;
 #[cfg(test)]
 mod testing;
 
@@ -35,6 +36,7 @@ pub use monitor::Monitor;
 pub use port::free_port;
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
+pub use sentinels::{SentinelSetup, Sentinels};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
