@@ -53,6 +53,8 @@
 //! # Features
 //! - `axum` (default): read the peer's address that axum leaves in a request.
 //! - `jwt`: [`token::Jwt`], a verifier of JSON Web Tokens.
+//! - `tls`: `rediss://`, by rustls with the crypto provider that the application installed.
+//! - `tls-ring`: `tls`, with the provider `ring` where none is installed.
 
 #![deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -70,5 +72,7 @@ mod refusal;
 mod store;
 mod store_layer;
 
+/// The client that the store is built on, for [`Store::raw`].
+pub use redis;
 pub use store::{Health, Store, StoreBuilder, StoreError};
 pub use store_layer::{MissingStore, ProvideStore, StoreLayer};

@@ -283,15 +283,20 @@ fn assert_any_request_is_answered_on(store: impl Future<Output = Store>) {
 }
 
 /// Whether a key is spelled as the kit spells keys: `PREFIX:NOUN…`, of characters that mean nothing
-/// to Redis.
+/// to Redis but for one pair of braces around letters, which choose a cluster's slot.
 fn is_plain(prefix: &str, key: &str) -> bool {
-    const NOUNS: [&str; 7] =
-        ["limit", "session", "revoked", "response", "tagged", "purged", "probe"];
+    const NOUNS: [&str; 8] =
+        ["limit", "session", "revoked", "response", "tagged", "dropping", "purged", "probe"];
     let Some(rest) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(':')) else {
         return false;
     };
     let (noun, rest) = rest.split_once(':').unwrap_or((rest, ""));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    let braced = |rest: &str| {
+        let (tag, rest) = rest.strip_prefix('{')?.split_once('}')?;
+        (!tag.is_empty()).then(|| format!("{tag}{rest}"))
+    };
+    let rest = braced(rest).unwrap_or_else(|| rest.to_owned());
     NOUNS.contains(&noun) && rest.bytes().all(plain) && key.len() < 100
 }
 

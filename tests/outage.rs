@@ -535,7 +535,6 @@ async fn a_url_that_cannot_be_used_is_invalid() {
         "redis://",
         "localhost:6379",
         "http://localhost",
-        "rediss://localhost",
         "redis://localhost:port",
         "redis://localhost:99999",
         "redis://localhost/database",

@@ -10,6 +10,7 @@ use super::SessionError;
 use crate::store::keys::Fingerprint;
 
 const ID_BYTES: usize = 32;
+const SHARD: usize = 3;
 
 /// A session's secret: who knows it, is in.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,9 +23,18 @@ impl SessionId {
         Ok(SessionId(bytes))
     }
 
+    /// The id that the session gets in the place of this one. Three bytes stay, so that both are in
+    /// the same slot of a cluster; 232 random bits are left.
+    pub(super) fn successor(&self) -> Result<SessionId, SessionError> {
+        let mut next = SessionId::random()?;
+        next.0[..SHARD].copy_from_slice(&self.0[..SHARD]);
+        Ok(next)
+    }
+
     /// What the store knows it by.
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&[&self.0])
+        let shard = self.0.first_chunk().expect("an id is longer than its shard");
+        Fingerprint::sharded(*shard, &self.0)
     }
 
     fn encode(&self) -> String {

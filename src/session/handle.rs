@@ -233,7 +233,7 @@ impl Session {
         rotate: bool,
     ) -> Result<Option<HeaderValue>, SessionError> {
         let Shared { store, settings, .. } = &*self.shared;
-        let rotate_to = rotate.then(SessionId::random).transpose()?;
+        let rotate_to = rotate.then(|| id.successor()).transpose()?;
         for _ in 0..ATTEMPTS {
             let next = record.next(changes);
             if next.fields == record.fields && rotate_to.is_none() {

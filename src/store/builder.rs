@@ -1,10 +1,12 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::Kind;
+use super::environment::Configured;
 use super::handle::Backend;
 use super::memory::Memory;
 use super::redis::Redis;
+use super::target::{Login, Secret, Target};
 use super::url::is_in_process;
 use super::{Store, StoreError};
 
@@ -34,8 +36,46 @@ pub struct StoreBuilder {
 pub(crate) struct Settings {
     pub(crate) prefix: String,
     pub(crate) deadline: Duration,
+    pub(crate) bulk_deadline: Option<Duration>,
     pub(crate) max_in_flight: usize,
+    pub(crate) connections: usize,
     pub(crate) memory_capacity: usize,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) tls: TlsSettings,
+}
+
+/// Asked for a user name and password at every new connection.
+#[derive(Clone)]
+pub(crate) struct Credentials(Arc<dyn Fn() -> (Option<String>, String) + Send + Sync>);
+
+impl Credentials {
+    pub(crate) fn ask(&self) -> Login {
+        let (username, password) = (self.0)();
+        Login { username, password: Some(Secret::new(password)) }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS nobody asks"))]
+pub(crate) struct TlsSettings {
+    pub(crate) allow_insecure: bool,
+    /// In PEM.
+    pub(crate) roots: Option<Arc<[u8]>>,
+    pub(crate) identity: Option<Identity>,
+}
+
+/// What the client shows of itself, in PEM.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS nobody asks"))]
+pub(crate) struct Identity {
+    pub(crate) certificate: Arc<[u8]>,
+    pub(crate) key: Secret,
 }
 
 impl Default for StoreBuilder {
@@ -44,8 +84,12 @@ impl Default for StoreBuilder {
             settings: Settings {
                 prefix: "kit".to_owned(),
                 deadline: Duration::from_millis(100),
+                bulk_deadline: None,
                 max_in_flight: 4096,
+                connections: 2,
                 memory_capacity: 256 << 20,
+                credentials: None,
+                tls: TlsSettings::default(),
             },
         }
     }
@@ -76,7 +120,75 @@ impl StoreBuilder {
         self
     }
 
-    /// How many calls to Redis may be in flight; one more fails at once. 4,096 unless set.
+    /// How long a call may take that carries a body or a value, which may be large. As long as every
+    /// other call, unless set.
+    ///
+    /// # Panics
+    /// When it is zero.
+    pub fn bulk_deadline(mut self, deadline: Duration) -> StoreBuilder {
+        assert!(!deadline.is_zero(), "a deadline of zero lets no call succeed");
+        self.settings.bulk_deadline = Some(deadline);
+        self
+    }
+
+    /// How many connections each server is given; all calls share them. One carries bodies and
+    /// values alone, where there are two or more: so none of these keeps a verdict waiting. 2 unless
+    /// set.
+    ///
+    /// # Panics
+    /// When it is not 1 to 64.
+    pub fn connections(mut self, connections: usize) -> StoreBuilder {
+        assert!((1..=64).contains(&connections), "a server is given 1 to 64 connections");
+        self.settings.connections = connections;
+        self
+    }
+
+    /// Asks for the user name and password at every new connection: for passwords that are rotated.
+    /// They come in the place of those in the URL.
+    ///
+    /// ```
+    /// use tower_redis_kit::Store;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let store = Store::builder()
+    ///     .credentials(|| (Some("app".to_owned()), "today's".to_owned()))
+    ///     .connect_lazy("redis://127.0.0.1:1")
+    ///     .unwrap();
+    /// assert!(!format!("{store:?}").contains("today's"));
+    /// # }
+    /// ```
+    pub fn credentials(
+        mut self,
+        credentials: impl Fn() -> (Option<String>, String) + Send + Sync + 'static,
+    ) -> StoreBuilder {
+        self.settings.credentials = Some(Credentials(Arc::new(credentials)));
+        self
+    }
+
+    /// Believes these root certificates, in PEM, in the place of the system's, where the URL says
+    /// `rediss`. What is wrong with them shows when connecting.
+    pub fn tls_roots(mut self, pem: impl AsRef<[u8]>) -> StoreBuilder {
+        self.settings.tls.roots = Some(pem.as_ref().into());
+        self
+    }
+
+    /// Shows the server this certificate, in PEM with its chain, and proves it with this key.
+    pub fn tls_identity(mut self, certificate: impl AsRef<[u8]>, key: &str) -> StoreBuilder {
+        let certificate = certificate.as_ref().into();
+        self.settings.tls.identity = Some(Identity { certificate, key: Secret::new(key) });
+        self
+    }
+
+    /// Lets a URL's `#insecure` mean that whoever answers is believed to be the server.
+    ///
+    /// # Security
+    /// Anybody on the way can then read and change everything. It is for tests.
+    pub fn allow_insecure_tls(mut self) -> StoreBuilder {
+        self.settings.tls.allow_insecure = true;
+        self
+    }
+
+    /// How many calls may be in flight on each connection; one more fails at once. 4,096 unless set.
     ///
     /// # Panics
     /// When it is zero.
@@ -107,13 +219,8 @@ impl StoreBuilder {
     /// # Errors
     /// See [`Store::connect`].
     pub async fn connect(self, url: &str) -> Result<Store, StoreError> {
-        match self.in_process(url)? {
-            Some(store) => Ok(store),
-            None => {
-                let redis = Redis::connect(url, &self.settings).await?;
-                Ok(Store::new(Backend::Redis(Arc::new(redis))))
-            }
-        }
+        let target = target(url)?;
+        self.connect_to(target.as_ref()).await
     }
 
     /// The store at `url`, without waiting for it: see [`Store::connect_lazy`].
@@ -124,35 +231,46 @@ impl StoreBuilder {
     /// # Panics
     /// See [`Store::connect_lazy`].
     pub fn connect_lazy(self, url: &str) -> Result<Store, StoreError> {
-        match self.in_process(url)? {
-            Some(store) => Ok(store),
-            None => {
-                let redis = Redis::connect_lazy(url, &self.settings)?;
+        match target(url)? {
+            None => Ok(self.memory()),
+            Some(target) => {
+                let redis = Redis::connect_lazy(&target, &self.settings)?;
                 Ok(Store::new(Backend::Redis(Arc::new(redis))))
             }
         }
     }
 
-    fn in_process(&self, url: &str) -> Result<Option<Store>, StoreError> {
-        Ok(is_in_process(url)?.then(|| self.clone().memory()))
-    }
-
-    /// The store that `REDIS_URL` names: see [`Store::from_env`].
+    /// The store that the environment names: see [`Store::from_env`]. What the environment says of
+    /// the prefix, the deadline and the connections comes in the place of what was set here.
     ///
     /// # Errors
     /// See [`Store::from_env`].
-    pub async fn from_env(self) -> Result<Store, StoreError> {
-        match std::env::var("REDIS_URL") {
-            Ok(url) => self.connect(&url).await,
-            Err(std::env::VarError::NotPresent) => {
-                tracing::info!("REDIS_URL is not set: the store is in this process alone");
-                Ok(self.memory())
-            }
-            Err(std::env::VarError::NotUnicode(_)) => {
-                Err(StoreError::about(Kind::InvalidUrl, "REDIS_URL is not UTF-8"))
+    pub async fn from_env(mut self) -> Result<Store, StoreError> {
+        let configured = Configured::from_env(|name| std::env::var_os(name))?;
+        let settings = &mut self.settings;
+        settings.prefix = configured.prefix.unwrap_or_else(|| std::mem::take(&mut settings.prefix));
+        settings.deadline = configured.deadline.unwrap_or(settings.deadline);
+        settings.connections = configured.connections.unwrap_or(settings.connections);
+        if configured.target.is_none() {
+            tracing::info!("the environment names no Redis: the store is in this process alone");
+        }
+        self.connect_to(configured.target.as_ref()).await
+    }
+
+    async fn connect_to(self, target: Option<&Target>) -> Result<Store, StoreError> {
+        match target {
+            None => Ok(self.memory()),
+            Some(target) => {
+                let redis = Redis::connect(target, &self.settings).await?;
+                Ok(Store::new(Backend::Redis(Arc::new(redis))))
             }
         }
     }
+}
+
+/// What a URL names; `None` is this process.
+fn target(url: &str) -> Result<Option<Target>, StoreError> {
+    if is_in_process(url)? { Ok(None) } else { Target::from_url(url).map(Some) }
 }
 
 /// What a key prefix may be; otherwise the rule, in words.

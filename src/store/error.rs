@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Unresolved,
     Unauthorized,
     NotRedis,
+    WrongTopology,
+    Tls,
     Timeout,
     Unavailable,
     Overloaded,
@@ -38,6 +40,7 @@ pub(crate) enum Kind {
     NoPermission,
     ErrorReply,
     UnexpectedReply,
+    Unsupported,
 }
 
 impl StoreError {
@@ -55,7 +58,10 @@ impl StoreError {
             "NOAUTH" | "WRONGPASS" => Kind::Unauthorized,
             "NOPERM" => Kind::NoPermission,
             "OOM" => Kind::Full,
-            "READONLY" | "MASTERDOWN" | "LOADING" | "BUSY" | "CLUSTERDOWN" => Kind::Unavailable,
+            "READONLY" | "MASTERDOWN" | "LOADING" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => {
+                Kind::Unavailable
+            }
+            "MOVED" | "ASK" => Kind::WrongTopology,
             _ => Kind::ErrorReply,
         };
         // A code is one word of capitals; anything else could be part of a message.
@@ -116,6 +122,24 @@ impl StoreError {
         self.kind == Kind::NotRedis
     }
 
+    /// What listens at the address is Redis, but another part of it than the URL says: a cluster's
+    /// node, a Sentinel, or neither.
+    pub fn is_wrong_topology(&self) -> bool {
+        self.kind == Kind::WrongTopology
+    }
+
+    /// TLS: a certificate that is not accepted, a server that does not speak it, a build or process
+    /// that lacks it.
+    pub fn is_tls(&self) -> bool {
+        self.kind == Kind::Tls
+    }
+
+    /// The store does not do this: a raw command in process, or one that would disturb the shared
+    /// connection.
+    pub fn is_unsupported(&self) -> bool {
+        self.kind == Kind::Unsupported
+    }
+
     /// The store has no room for more.
     pub fn is_full(&self) -> bool {
         self.kind == Kind::Full
@@ -130,6 +154,8 @@ impl StoreError {
             Kind::Unresolved => "unresolved",
             Kind::Unauthorized => "unauthorized",
             Kind::NotRedis => "not_redis",
+            Kind::WrongTopology => "wrong_topology",
+            Kind::Tls => "tls",
             Kind::Timeout => "timeout",
             Kind::Unavailable => "unavailable",
             Kind::Overloaded => "overloaded",
@@ -137,6 +163,7 @@ impl StoreError {
             Kind::NoPermission => "forbidden",
             Kind::ErrorReply => "error_reply",
             Kind::UnexpectedReply => "unexpected_reply",
+            Kind::Unsupported => "unsupported",
         }
     }
 }
@@ -154,6 +181,8 @@ impl fmt::Display for StoreError {
                 "Redis did not accept the user name or password: check them in the URL"
             }
             Kind::NotRedis => "the server does not speak Redis's protocol: is the port right?",
+            Kind::WrongTopology => "the server is not what the URL says",
+            Kind::Tls => "there is no secure connection to Redis",
             Kind::Timeout => "Redis did not answer within the deadline",
             Kind::Unavailable => "Redis is not available",
             Kind::Overloaded => "too many calls to Redis are under way",
@@ -161,6 +190,7 @@ impl fmt::Display for StoreError {
             Kind::NoPermission => "Redis's access list does not allow this command or key",
             Kind::ErrorReply => "Redis answered with an error",
             Kind::UnexpectedReply => "Redis answered with something unexpected",
+            Kind::Unsupported => "the store does not do this",
         };
         match &self.subject {
             Some(subject) => write!(f, "{text} ({subject})"),

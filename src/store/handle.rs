@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::error::Kind;
 use super::keys::Fingerprint;
 use super::memory::{Memory, OnMemory};
 use super::redis::{OnRedis, Redis};
@@ -57,9 +58,18 @@ impl Store {
         Store::builder().memory()
     }
 
-    /// The store at `url`: `memory:`, `redis://[user:password@]host[:port][/database]` or
-    /// `unix:///path/to/socket[?db=database&user=user&pass=password]`. `protocol=resp3` in the query
-    /// chooses RESP3; `valkey` in the place of `redis` means the same.
+    /// The store at `url`:
+    ///
+    /// | URL | where |
+    /// |---|---|
+    /// | `memory:` | this process |
+    /// | `redis://[user:password@]host[:port][/database]` | one server |
+    /// | `unix:///path/to/socket[?db=database&user=user&pass=password]` | one server on this machine |
+    /// | `redis-sentinel://[user:password@]host[:port][,host…]/service[/database]` | the primary that Sentinels name; `?sentinel_user=…&sentinel_password=…` for these themselves |
+    /// | `redis-cluster://[user:password@]host[:port][,host…]` | a cluster; `?read_from_replicas=true` lets replicas answer where what is a little old will do |
+    ///
+    /// `rediss` in the place of `redis` is TLS (feature `tls` or `tls-ring`), `valkey` means the same
+    /// as `redis`, and `protocol=resp3` in the query chooses RESP3.
     ///
     /// Connects, logs in, and tries a script, a write and the newest command that is needed, so that
     /// what is wrong shows here.
@@ -70,8 +80,10 @@ impl Store {
     /// ([`is_refused`](StoreError::is_refused)), no answer within two seconds
     /// ([`is_timeout`](StoreError::is_timeout)), the user or password
     /// ([`is_unauthorized`](StoreError::is_unauthorized)), another protocol
-    /// ([`is_not_redis`](StoreError::is_not_redis)), an access list that is too narrow for the keys
-    /// or commands ([`is_forbidden`](StoreError::is_forbidden)). It never shows the password.
+    /// ([`is_not_redis`](StoreError::is_not_redis)), TLS ([`is_tls`](StoreError::is_tls)), a Sentinel
+    /// or a cluster's node in the place of a server, or the other way round
+    /// ([`is_wrong_topology`](StoreError::is_wrong_topology)), an access list that is too narrow for
+    /// the keys or commands ([`is_forbidden`](StoreError::is_forbidden)). It never shows the password.
     pub async fn connect(url: &str) -> Result<Store, StoreError> {
         Store::builder().connect(url).await
     }
@@ -99,11 +111,23 @@ impl Store {
         Store::builder().connect_lazy(url)
     }
 
-    /// The store that the environment's `REDIS_URL` names; without one, a store in this process,
-    /// and a line in the log that says so.
+    /// The store that the environment names; without one, a store in this process, and a line in the
+    /// log that says so.
+    ///
+    /// `REDIS_URL` wins. Otherwise there are `REDIS_HOST`, `REDIS_PORT`, `REDIS_DB` (or
+    /// `REDIS_DATABASE`), `REDIS_USERNAME`, `REDIS_PASSWORD` and `REDIS_USE_SSL`; for Sentinels
+    /// `REDIS_USE_SENTINEL`, `REDIS_SENTINELS`, `REDIS_SENTINEL_SERVICE_NAME`,
+    /// `REDIS_SENTINEL_USERNAME`, `REDIS_SENTINEL_PASSWORD`, `REDIS_SENTINEL_SOCKET_TIMEOUT`; for a
+    /// cluster `REDIS_USE_CLUSTERS`, `REDIS_CLUSTERS`, `REDIS_CLUSTERS_PASSWORD`. In any case
+    /// `REDIS_TIMEOUT` (seconds) is the [deadline](StoreBuilder::deadline), `REDIS_MAX_CONNECTIONS`
+    /// the [connections](StoreBuilder::connections) and `REDIS_KEY_PREFIX` the
+    /// [prefix](StoreBuilder::prefix). `NAME_FILE` names a file to read `NAME` from. Files are read
+    /// here and not later.
     ///
     /// # Errors
-    /// See [`Store::connect`].
+    /// [`is_invalid_config`](StoreError::is_invalid_config) when settings contradict each other or
+    /// cannot be read: it names the variables, never what they hold. Otherwise see
+    /// [`Store::connect`].
     pub async fn from_env() -> Result<Store, StoreError> {
         Store::builder().from_env().await
     }
@@ -119,6 +143,50 @@ impl Store {
         match &self.backend {
             Backend::Memory(memory) => Health::always_up(memory.started()),
             Backend::Redis(redis) => redis.health(),
+        }
+    }
+
+    /// Any command at all, on the supervised connections and within the deadline: what the kit has
+    /// no word for.
+    ///
+    /// ```no_run
+    /// use tower_redis_kit::{Store, StoreError, redis};
+    ///
+    /// # async fn example(store: Store) -> Result<(), StoreError> {
+    /// let mut score = redis::cmd("ZSCORE");
+    /// score.arg("leaderboard").arg("ada");
+    /// let score: Option<f64> = store.raw(score).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The key is sent as it is, without the store's prefix. On a cluster the node of the first key
+    /// is asked. What is large travels on a connection of its own.
+    ///
+    /// # Errors
+    /// [`is_unsupported`](StoreError::is_unsupported) in process, where there are no commands, and
+    /// for a command that would block the shared connection or change it for others (`BLPOP`,
+    /// `MULTI`, `SELECT`, `SUBSCRIBE`, …). Otherwise as every call; a reply of another type than `T`
+    /// is an error that does not show it.
+    ///
+    /// # Security
+    /// Nothing here escapes what a client sent. Arguments are safe, as they have lengths; keys and
+    /// patterns made of a client's bytes are not.
+    ///
+    /// # Cancel safety
+    /// A command whose caller leaves may still run.
+    pub async fn raw<T: redis::FromRedisValue>(
+        &self,
+        command: redis::Cmd,
+    ) -> Result<T, StoreError> {
+        match &self.backend {
+            Backend::Memory(_) => Err(StoreError::about(
+                Kind::Unsupported,
+                "there are no commands in process: connect to Redis",
+            )),
+            Backend::Redis(redis) => {
+                let reply = redis.raw(command).await?;
+                T::from_redis_value(reply).map_err(|_| StoreError::new(Kind::UnexpectedReply))
+            }
         }
     }
 

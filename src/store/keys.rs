@@ -26,6 +26,14 @@ impl Fingerprint {
         Fingerprint(*digest.first_chunk().expect("32 bytes hold 16"))
     }
 
+    /// Of a secret, beginning with the three bytes of `shard` in the place of its own: what has the
+    /// same shard is in the same slot of a cluster.
+    pub(crate) fn sharded(shard: [u8; 3], secret: &[u8]) -> Fingerprint {
+        let mut fingerprint = Fingerprint::of(&[secret]);
+        fingerprint.0[..3].copy_from_slice(&shard);
+        fingerprint
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -35,9 +43,13 @@ impl Fingerprint {
     }
 
     fn write_to(&self, key: &mut String) {
+        self.spell(|text| key.push_str(text));
+    }
+
+    fn spell<T>(&self, write: impl FnOnce(&str) -> T) -> T {
         let mut text = [0; 22];
         URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).expect("16 bytes are 22 letters");
-        key.push_str(std::str::from_utf8(&text).expect("base64 is ASCII"));
+        write(std::str::from_utf8(&text).expect("base64 is ASCII"))
     }
 }
 
@@ -71,9 +83,14 @@ impl Keys {
         key
     }
 
-    /// A session's record.
+    /// A session's record. The id that it rotates to has the same shard, so both are in one slot.
     pub(crate) fn session(&self, id: &Fingerprint) -> String {
-        self.named(":session:", id)
+        let mut key = self.begin(&[":session:{"]);
+        id.spell(|text| {
+            let (shard, rest) = text.split_at(4);
+            key.extend([shard, "}", rest]);
+        });
+        key
     }
 
     /// There while the token is revoked.
@@ -86,19 +103,24 @@ impl Keys {
         self.named(":revoked:subject:", subject)
     }
 
-    /// A stored response.
+    /// A stored response. What follows is in one slot with it, where it has the same name.
     pub(crate) fn response(&self, response: &Fingerprint) -> String {
-        self.named(":response:", response)
+        self.alone(":response:{", response)
     }
 
     /// The responses that carry a tag, by the time they expire.
     pub(crate) fn tagged(&self, tag: &Fingerprint) -> String {
-        self.named(":tagged:", tag)
+        self.alone(":tagged:{", tag)
+    }
+
+    /// The part of that which a purge is dropping.
+    pub(crate) fn dropping(&self, tag: &Fingerprint) -> String {
+        self.alone(":dropping:{", tag)
     }
 
     /// When a tag or a URI was last purged.
     pub(crate) fn purged(&self, what: &Fingerprint) -> String {
-        self.named(":purged:", what)
+        self.alone(":purged:{", what)
     }
 
     /// When anything was last purged.
@@ -117,6 +139,13 @@ impl Keys {
         key
     }
 
+    /// `noun` ends with the brace that begins what alone chooses the slot.
+    fn alone(&self, noun: &str, name: &Fingerprint) -> String {
+        let mut key = self.named(noun, name);
+        key.push('}');
+        key
+    }
+
     /// By hand and not by `format!`: keys are spelled for every request.
     fn begin(&self, parts: &[&str]) -> String {
         let length: usize = parts.iter().map(|part| part.len()).sum();
@@ -127,7 +156,7 @@ impl Keys {
     }
 }
 
-/// An IPv6 address in full; a fingerprint is shorter.
+/// An IPv6 address in full; a fingerprint in braces is shorter.
 const LONGEST_NAME: usize = 39;
 
 #[cfg(test)]
@@ -146,8 +175,9 @@ mod tests {
         #[test]
         fn no_byte_of_a_client_reaches_a_key(name in prop::collection::vec(any::<u8>(), 0..80)) {
             let key = Keys::new("kit").session(&Fingerprint::of(&[&name]));
-            prop_assert!(key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_".contains(&byte)));
-            prop_assert_eq!(key.len(), "kit:session:".len() + 22);
+            let ours = |byte: u8| byte.is_ascii_alphanumeric() || b":-_{}".contains(&byte);
+            prop_assert!(key.bytes().all(ours), "{key}");
+            prop_assert_eq!(key.len(), "kit:session:".len() + 24);
         }
     }
 }

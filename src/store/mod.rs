@@ -7,7 +7,6 @@
 mod builder;
 #[cfg(test)]
 mod contract;
-#[cfg_attr(not(test), expect(dead_code, reason = "connecting does not start from it yet"))]
 mod environment;
 mod error;
 mod handle;
@@ -17,9 +16,7 @@ mod histories;
 pub(crate) mod keys;
 mod memory;
 mod redis;
-#[cfg_attr(not(test), expect(dead_code, reason = "connecting does not start from it yet"))]
 mod target;
-#[cfg_attr(not(test), expect(dead_code, reason = "connecting does not start from it yet"))]
 mod url;
 pub(crate) mod verbs;
 

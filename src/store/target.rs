@@ -45,7 +45,7 @@ pub(crate) enum Address {
 }
 
 /// A host's name or address, without the brackets of IPv6, and a port other than 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct HostPort {
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -106,6 +106,15 @@ impl HostPort {
             None => name_or_ipv4(host)?,
         };
         Ok(HostPort { host, port })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(place) => place.fmt(f),
+            Address::Unix(path) => path.display().fmt(f),
+        }
     }
 }
 

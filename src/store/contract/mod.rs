@@ -6,9 +6,10 @@ mod responses;
 mod sessions;
 mod tokens;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::RedisServer;
+use support::{RedisCluster, RedisServer, Sentinels};
 
 use super::keys::Fingerprint;
 use super::{Store, StoreBuilder};
@@ -66,6 +67,9 @@ backends! {
     redis => crate::store::contract::redis;
     redis_by_resp3 => crate::store::contract::redis_by_resp3;
     redis_by_socket => crate::store::contract::redis_by_socket;
+    redis_by_one_connection => crate::store::contract::redis_by_one_connection;
+    redis_by_sentinel => crate::store::contract::redis_by_sentinel;
+    redis_cluster => crate::store::contract::redis_cluster;
 }
 
 fn builder(fact: &str) -> StoreBuilder {
@@ -87,6 +91,20 @@ async fn redis_by_resp3(fact: &str) -> Store {
 
 async fn redis_by_socket(fact: &str) -> Store {
     builder(&format!("socket:{fact}")).connect(&RedisServer::shared().socket_url()).await.unwrap()
+}
+
+async fn redis_by_one_connection(fact: &str) -> Store {
+    let url = RedisServer::shared().url();
+    builder(&format!("one:{fact}")).connections(1).connect(&url).await.unwrap()
+}
+
+async fn redis_by_sentinel(fact: &str) -> Store {
+    static SENTINELS: OnceLock<Sentinels> = OnceLock::new();
+    builder(fact).connect(&SENTINELS.get_or_init(Sentinels::start).url()).await.unwrap()
+}
+
+async fn redis_cluster(fact: &str) -> Store {
+    builder(fact).connect(&RedisCluster::shared().url()).await.unwrap()
 }
 
 fn named(name: &str) -> Fingerprint {

@@ -16,6 +16,11 @@ fn record(store: &Store, field: &str, value: u32) -> Record {
     Record::begin(fields, LIFETIME, store.now())
 }
 
+/// Names between which a session can rotate.
+fn shard(name: &str) -> Fingerprint {
+    Fingerprint::sharded(*b"one", name.as_bytes())
+}
+
 async fn create(store: &Store, id: Fingerprint, record: &Record) {
     let create = CreateSession { id, record: record.clone(), time_to_live: LIFETIME.idle };
     store.ask(create).await.unwrap();
@@ -85,7 +90,7 @@ pub(super) async fn a_session_that_ended_stays_ended(store: Store) {
 }
 
 pub(super) async fn rotation_ends_the_old_id(store: Store) {
-    let (old, new) = (named("old"), named("new"));
+    let (old, new) = (shard("old"), shard("new"));
     let record = record(&store, "user", 7);
     create(&store, old, &record).await;
     let rotation = SaveSession { rotate_to: Some(new), ..save(old, &record, "admin", 1) };
@@ -95,7 +100,7 @@ pub(super) async fn rotation_ends_the_old_id(store: Store) {
 }
 
 pub(super) async fn a_session_that_is_gone_cannot_rotate(store: Store) {
-    let (old, new) = (named("old"), named("new"));
+    let (old, new) = (shard("old"), shard("new"));
     let record = record(&store, "user", 7);
     let rotation = SaveSession { rotate_to: Some(new), ..save(old, &record, "admin", 1) };
     assert_eq!(store.ask(rotation).await.unwrap(), Saved::Gone);

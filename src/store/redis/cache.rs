@@ -3,12 +3,11 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::command::{Command, DROP_TAGGED, PURGE, STORE_RESPONSE};
+use super::command::{Command, LIST_RESPONSE, PURGE, STORE_RESPONSE};
 use super::session::millis;
 use super::{Lane, OnRedis, Redis, Request, Unexpected, reply};
 use crate::policy::caching::StoredResponse;
 use crate::store::StoreError;
-use crate::store::error::Kind;
 use crate::store::keys::{Fingerprint, Keys};
 use crate::store::verbs::{
     LastPurge, LoadResponse, LoadedResponse, PURGE_MEMORY, PurgeUri, StoreResponse,
@@ -19,6 +18,9 @@ const BATCH: usize = 500;
 
 /// The last purge of anything is only compared with itself; forgotten, the next one is later.
 const LAST_PURGE_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a response may stay that no purge could find yet.
+const UNCONFIRMED: Duration = Duration::from_secs(5);
 
 impl OnRedis for LoadResponse {
     const LANE: Lane = Lane::Bulk;
@@ -56,6 +58,43 @@ impl OnRedis for StoreResponse {
     fn answer(reply: Value) -> Result<bool, Unexpected> {
         Ok(reply::integer(&reply)? == 1)
     }
+
+    /// The response is there first, though not for long; then its tags take it into their indexes,
+    /// each unless it was purged; then it may stay. So a purge either finds it listed, or was there
+    /// before and is seen. Where this breaks off, the response goes by itself.
+    async fn on_cluster(self, redis: &Redis) -> Result<bool, StoreError> {
+        let keys = &redis.keys;
+        let response = keys.response(&self.response);
+        let time_to_live = self.stored.freshness.time_to_live();
+        let keep = Command::new("SET")
+            .arg(&response)
+            .arg(self.stored.encode())
+            .arg("PX")
+            .arg(millis(time_to_live.min(UNCONFIRMED)));
+        redis.call(keep, Lane::Bulk).await?;
+        let list = |tag| {
+            Command::script(&LIST_RESPONSE, &[keys.tagged(tag), keys.purged(tag)])
+                .arg(millis(time_to_live))
+                .arg(self.seen.0)
+                .arg(self.response.as_bytes())
+        };
+        let uri = Command::script(&LIST_RESPONSE, &[keys.purged(&self.uri)])
+            .arg(0)
+            .arg(self.seen.0)
+            .arg("");
+        let all = self.tags.iter().map(list).chain([uri]).collect();
+        let mut kept = true;
+        for reply in reply::list(redis.call(Request::Together(all), Lane::Verdict).await?)? {
+            kept &= reply::integer(&reply::extracted(reply)?)? == 1;
+        }
+        let done = if kept {
+            Command::new("PEXPIRE").arg(response).arg(millis(time_to_live))
+        } else {
+            Command::new("UNLINK").arg(response)
+        };
+        redis.call(done, Lane::Verdict).await?;
+        Ok(kept)
+    }
 }
 
 impl OnRedis for PurgeUri {
@@ -66,45 +105,84 @@ impl OnRedis for PurgeUri {
     fn answer(_: Value) -> Result<(), Unexpected> {
         Ok(())
     }
+
+    async fn on_cluster(self, redis: &Redis) -> Result<(), StoreError> {
+        let mark = redis.mark(&self.uri).await?;
+        let unlink = Command::new("UNLINK").arg(redis.keys.response(&self.uri));
+        // In one slot, so one after the other.
+        let replies = redis.call(Request::Together(vec![mark, unlink]), Lane::Verdict).await?;
+        reply::list(replies)?.into_iter().try_for_each(|reply| reply::extracted(reply).map(drop))
+    }
 }
 
 impl Redis {
-    /// Marks the tag first, so that nothing made before can be stored from here on; then drops
-    /// what the tag's index lists. A response and its place in the index go in one act: one that is
-    /// stored anew in between keeps its place, and a purge that breaks off can be made again.
+    /// Numbers a purge on a cluster, and gives the command that marks what is purged with it.
+    async fn mark(&self, what: &Fingerprint) -> Result<Command, StoreError> {
+        let number = self.call(purge(&[self.keys.last_purge()]), Lane::Verdict).await?;
+        Ok(Command::script(&PURGE, &[self.keys.purged(what)])
+            .arg(millis(PURGE_MEMORY))
+            .arg(millis(PURGE_MEMORY))
+            .arg(reply::count(&number)?))
+    }
+
+    /// Marks the tag first, so that nothing made before can be stored from here on; then takes its
+    /// index away and drops what that lists. What is stored anew goes into a new index, and a purge
+    /// that broke off is ended by the next.
     pub(crate) async fn purge_tag(&self, tag: Fingerprint) -> Result<u64, StoreError> {
-        let mark = purge(&[self.keys.last_purge(), self.keys.purged(&tag)]);
-        self.call(mark, Lane::Verdict).await?;
-        let index = self.keys.tagged(&tag);
+        let mark = if self.is_cluster() {
+            self.mark(&tag).await?
+        } else {
+            purge(&[self.keys.last_purge(), self.keys.purged(&tag)])
+        };
+        let dropping = self.keys.dropping(&tag);
+        let take = Command::new("RENAMENX").arg(self.keys.tagged(&tag)).arg(&dropping);
+        let list = Command::new("ZRANGE").arg(&dropping).arg(0).arg(BATCH - 1);
+        // One key's name is in all of these: they are in one slot, so one comes after the other.
+        let all = Request::Together(vec![mark, take.clone(), list.clone()]);
+        let [marked, taken, listed] = reply::array(self.call(all, Lane::Verdict).await?)?;
+        reply::extracted(marked)?;
+        let mut dropped = self.drop_listed(&dropping, &list, listed).await?;
+        // Another purge's rest was in the way.
+        if taken == Value::Int(0) {
+            let all = Request::Together(vec![take, list.clone()]);
+            // An index that is not there is an error, and leaves nothing to list.
+            let [_, listed] = reply::array(self.call(all, Lane::Verdict).await?)?;
+            dropped += self.drop_listed(&dropping, &list, listed).await?;
+        }
+        Ok(dropped)
+    }
+
+    /// A response leaves the list after it is gone: what is listed can be dropped again.
+    async fn drop_listed(
+        &self,
+        key: &str,
+        list: &Command,
+        mut listed: Value,
+    ) -> Result<u64, StoreError> {
         let mut dropped = 0;
         loop {
-            let batch = Command::new("ZRANGE").arg(&index).arg(0).arg(BATCH - 1);
-            let members = reply::list(self.call(batch, Lane::Bulk).await?).map_err(unexpected)?;
+            let members = reply::list(reply::extracted(listed)?)?;
             let members: Vec<Vec<u8>> =
                 members.into_iter().filter_map(|it| reply::bytes(it).ok().flatten()).collect();
-            let listed = members.len();
-            if listed > 0 {
-                let responses = members.iter().map(|member| {
-                    // What is no name of ours names nothing, and only leaves the index.
-                    let name = Fingerprint::from_bytes(member).unwrap_or(tag);
-                    self.keys.response(&name)
-                });
-                let names: Vec<String> = [index.clone()].into_iter().chain(responses).collect();
-                let unlink = Command::script(&DROP_TAGGED, &names).arg(members);
-                let unlinked = self.call(unlink, Lane::Bulk).await?;
-                dropped += reply::count(&unlinked).map_err(unexpected)?;
-            }
-            if listed < BATCH {
+            if members.is_empty() {
                 return Ok(dropped);
             }
+            // What is no name of ours names nothing, and only leaves the list.
+            let names = members.iter().filter_map(|member| Fingerprint::from_bytes(member));
+            let unlink = |name| Command::new("UNLINK").arg(self.keys.response(&name));
+            let unlink = Request::Together(names.map(unlink).collect());
+            for unlinked in reply::list(self.call(unlink, Lane::Bulk).await?)? {
+                dropped += reply::count(&reply::extracted(unlinked)?)?;
+            }
+            let forget = Command::new("ZREM").arg(key).arg(&members);
+            let both = Request::Together(vec![forget, list.clone()]);
+            let [forgotten, next] = reply::array(self.call(both, Lane::Bulk).await?)?;
+            reply::extracted(forgotten)?;
+            listed = next;
         }
     }
 }
 
 fn purge(names: &[String]) -> Command {
     Command::script(&PURGE, names).arg(millis(LAST_PURGE_MEMORY)).arg(millis(PURGE_MEMORY))
-}
-
-fn unexpected(_: Unexpected) -> StoreError {
-    StoreError::new(Kind::UnexpectedReply)
 }

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, ToRedisArgs, Value};
 
+use crate::policy::breaker::{Failure, gives_up};
+
 /// A Lua script of the kit. Scripts are constants: nothing a client sent is ever part of one.
 pub(crate) struct Script {
     source: &'static str,
@@ -28,10 +30,10 @@ pub(super) static SAVE_SESSION: Script = script!("save_session");
 pub(super) static REVOKE_SUBJECT: Script = script!("revoke_subject");
 pub(super) static STORE_RESPONSE: Script = script!("store_response");
 pub(super) static PURGE: Script = script!("purge");
-pub(super) static DROP_TAGGED: Script = script!("drop_tagged");
+pub(super) static LIST_RESPONSE: Script = script!("list_response");
 
 pub(super) static ALL: [&Script; 6] =
-    [&TAKE, &SAVE_SESSION, &REVOKE_SUBJECT, &STORE_RESPONSE, &PURGE, &DROP_TAGGED];
+    [&TAKE, &SAVE_SESSION, &REVOKE_SUBJECT, &STORE_RESPONSE, &PURGE, &LIST_RESPONSE];
 
 impl Script {
     pub(super) fn call<K: ToRedisArgs>(&self, keys: &[K]) -> Cmd {
@@ -56,22 +58,42 @@ const BYTES: usize = 160;
 pub(crate) struct Command {
     cmd: Cmd,
     script: Option<&'static Script>,
+    /// Which argument is a key; none, for a command that every node can answer.
+    key: Option<usize>,
 }
 
 impl Command {
     pub(super) fn new(name: &'static str) -> Command {
         let mut cmd = Cmd::with_capacity(ARGS, BYTES);
         cmd.arg(name);
-        Command { cmd, script: None }
+        Command { cmd, script: None, key: Some(1) }
+    }
+
+    /// A command without a key.
+    pub(super) fn keyless(name: &'static str) -> Command {
+        Command { key: None, ..Command::new(name) }
+    }
+
+    /// A command of a handler's own, and which argument is its first key.
+    pub(super) fn raw(cmd: Cmd, key: Option<usize>) -> Command {
+        Command { cmd, script: None, key }
     }
 
     pub(super) fn script<K: ToRedisArgs>(script: &'static Script, keys: &[K]) -> Command {
-        Command { cmd: script.call(keys), script: Some(script) }
+        Command { cmd: script.call(keys), script: Some(script), key: Some(3) }
     }
 
     pub(super) fn arg(mut self, arg: impl ToRedisArgs) -> Command {
         self.cmd.arg(arg);
         self
+    }
+
+    /// The key that says which node of a cluster it is for.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        match self.cmd.args_iter().nth(self.key?)? {
+            redis::Arg::Simple(key) => Some(key),
+            _ => None,
+        }
     }
 
     /// For tests of one verb without a supervisor.
@@ -113,7 +135,6 @@ pub(crate) enum Request {
     One(Command),
     /// Answered by a [`Value::Array`], each reply in its command's place; one that failed is a
     /// [`Value::ServerError`] there. Their keys may be in different slots.
-    #[expect(dead_code, reason = "what handlers can do with the store is on its way")]
     Together(Vec<Command>),
     /// All or nothing, and nothing in between: `MULTI` and `EXEC`. Their keys are in one slot.
     /// Answered as `Together`.
@@ -130,6 +151,10 @@ impl From<Command> for Request {
 }
 
 impl Request {
+    pub(super) fn ping() -> Request {
+        Command::keyless("PING").into()
+    }
+
     pub(super) async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
         match self {
             Request::One(command) => command.send(connection).await,
@@ -163,9 +188,12 @@ async fn together(
     }
     let mut replies: Vec<Value> = pipe.query_async(connection).await?;
     for (command, reply) in commands.iter().zip(&mut replies) {
-        if let (Value::ServerError(error), Some(_)) = (&*reply, command.script)
-            && error.kind() == Some(ServerErrorKind::NoScript)
-        {
+        let Value::ServerError(error) = &*reply else { continue };
+        if gives_up(Failure::ErrorReply { code: error.code() }) {
+            // It speaks of the connection, and all others fared the same.
+            return Err(error.clone().into());
+        }
+        if error.kind() == Some(ServerErrorKind::NoScript) && command.script.is_some() {
             match command.send(connection).await {
                 Ok(again) => *reply = again,
                 Err(error) if error.code().is_some() => {}

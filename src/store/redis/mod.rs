@@ -1,82 +1,300 @@
-//! The store on Redis: `endpoint` says where, `supervisor` keeps the connection, one file per noun
-//! says how each verb is spelled.
+//! The store on Redis: `endpoint` says where, `supervisor` keeps a connection, `node` a server's
+//! connections, `cluster` many nodes; one file per noun says how each verb is spelled.
 
 mod cache;
+mod cluster;
 mod command;
+mod discovery;
 mod endpoint;
+mod node;
+mod probe;
 mod rate_limit;
+mod raw;
 mod reply;
+mod sentinel;
 mod session;
+mod slots;
+mod status;
 mod supervisor;
+mod tls;
 mod token;
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use self::cluster::{Cluster, Seeds};
 pub(crate) use self::command::{Lane, Request};
-pub(crate) use self::endpoint::Endpoint;
+use self::endpoint::{Access, Endpoint};
+use self::node::Node;
 pub(crate) use self::reply::Unexpected;
-use self::supervisor::Supervisor;
-use super::error::Kind;
+use self::sentinel::Sentinels;
+use self::status::Status;
+use self::supervisor::{Limits, Whereabouts};
 use super::health::Health;
 use super::keys::Keys;
+use super::target::{HostPort, Target, Topology};
 use super::verbs::Verb;
 use super::{Settings, StoreError};
 use crate::policy::Timestamp;
 
 /// How a verb is spelled for Redis.
-pub(crate) trait OnRedis: Verb {
+pub(crate) trait OnRedis: Verb + Sized {
     /// The connection it takes.
     const LANE: Lane = Lane::Verdict;
+
+    /// Whether a cluster's replica may answer, with what it has.
+    const FROM_REPLICA: bool = false;
 
     fn request(&self, keys: &Keys) -> Request;
 
     /// Reads the reply to `request`.
     fn answer(reply: redis::Value) -> Result<Self::Answer, Unexpected>;
+
+    /// Does it on a cluster. Only where `request` is a script whose keys are in several slots, this
+    /// is something else than sending it.
+    fn on_cluster(
+        self,
+        redis: &Redis,
+    ) -> impl Future<Output = Result<Self::Answer, StoreError>> + Send {
+        redis.at_once(self)
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Redis {
     keys: Keys,
-    supervisor: Supervisor,
+    servers: Servers,
+    status: Arc<Status>,
+    deadline: Duration,
+    bulk_deadline: Duration,
+}
+
+#[derive(Debug)]
+enum Servers {
+    /// One at a time: alone, or the primary that Sentinels name.
+    One {
+        node: Arc<Node>,
+        whereabouts: Whereabouts,
+        _watch: Option<Watch>,
+    },
+    Many(Cluster),
+}
+
+/// The task that listens to the Sentinels.
+#[derive(Debug)]
+struct Watch(AbortHandle);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Redis {
-    pub(crate) async fn connect(url: &str, settings: &Settings) -> Result<Redis, StoreError> {
-        let keys = Keys::new(&settings.prefix);
-        let endpoint = Endpoint::new(url, keys.probe())?;
-        let supervisor = Supervisor::start(endpoint, settings).await?;
-        Ok(Redis { keys, supervisor })
+    pub(crate) async fn connect(target: &Target, settings: &Settings) -> Result<Redis, StoreError> {
+        let plan = Plan::new(target, settings)?;
+        let status = Status::new();
+        let servers = match plan.servers {
+            Planned::One(whereabouts) => {
+                let node =
+                    Node::start(&whereabouts, &plan.limits, settings.connections, &status).await?;
+                Servers::one(node, whereabouts)
+            }
+            Planned::Many(seeds) => Servers::Many(Cluster::start(seeds, status.clone()).await?),
+        };
+        Ok(Redis::new(servers, status, settings))
     }
 
-    pub(crate) fn connect_lazy(url: &str, settings: &Settings) -> Result<Redis, StoreError> {
-        let keys = Keys::new(&settings.prefix);
-        let endpoint = Endpoint::new(url, keys.probe())?;
-        let supervisor = Supervisor::start_lazy(endpoint, settings);
-        Ok(Redis { keys, supervisor })
+    pub(crate) fn connect_lazy(target: &Target, settings: &Settings) -> Result<Redis, StoreError> {
+        let plan = Plan::new(target, settings)?;
+        let status = Status::new();
+        let servers = match plan.servers {
+            Planned::One(whereabouts) => {
+                let node =
+                    Node::start_lazy(&whereabouts, &plan.limits, settings.connections, &status);
+                Servers::one(node, whereabouts)
+            }
+            Planned::Many(seeds) => Servers::Many(Cluster::start_lazy(seeds, status.clone())),
+        };
+        Ok(Redis::new(servers, status, settings))
+    }
+
+    fn new(servers: Servers, status: Arc<Status>, settings: &Settings) -> Redis {
+        Redis {
+            keys: Keys::new(&settings.prefix),
+            servers,
+            status,
+            deadline: settings.deadline,
+            bulk_deadline: settings.bulk_deadline.unwrap_or(settings.deadline),
+        }
     }
 
     pub(crate) async fn ask<V: OnRedis>(
         self: Arc<Redis>,
         verb: V,
     ) -> Result<V::Answer, StoreError> {
-        let reply = self.call(verb.request(&self.keys), V::LANE).await?;
-        V::answer(reply).map_err(|Unexpected| StoreError::new(Kind::UnexpectedReply))
+        if self.is_cluster() { verb.on_cluster(&self).await } else { self.at_once(verb).await }
+    }
+
+    async fn at_once<V: OnRedis>(&self, verb: V) -> Result<V::Answer, StoreError> {
+        let request = verb.request(&self.keys);
+        let reply = self.send(request, V::LANE, V::FROM_REPLICA).await?;
+        V::answer(reply).map_err(StoreError::from)
     }
 
     /// Sends a request, within the deadline.
     async fn call(
         &self,
         request: impl Into<Request>,
-        _lane: Lane,
+        lane: Lane,
     ) -> Result<redis::Value, StoreError> {
-        self.supervisor.call(request.into()).await
+        self.send(request.into(), lane, false).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a deadline is counted from now on")]
+    fn by(&self, lane: Lane) -> Instant {
+        Instant::now()
+            + match lane {
+                Lane::Verdict => self.deadline,
+                Lane::Bulk => self.bulk_deadline,
+            }
+    }
+
+    async fn send(
+        &self,
+        request: Request,
+        lane: Lane,
+        from_replica: bool,
+    ) -> Result<redis::Value, StoreError> {
+        let by = self.by(lane);
+        match &self.servers {
+            Servers::One { node, .. } => {
+                node.call(&request, lane, by).await.map_err(|failed| failed.error)
+            }
+            Servers::Many(cluster) => cluster.call(request, lane, from_replica, by).await,
+        }
+    }
+
+    /// A connection that only listens. On a cluster, what is published at one node is heard at all.
+    pub(crate) async fn pubsub(&self) -> Result<redis::aio::PubSub, StoreError> {
+        match &self.servers {
+            Servers::One { whereabouts, .. } => whereabouts.locate().await?.pubsub().await,
+            Servers::Many(cluster) => cluster.any_endpoint()?.pubsub().await,
+        }
+    }
+
+    /// Every server that holds keys.
+    fn primaries(&self) -> Vec<Arc<Node>> {
+        match &self.servers {
+            Servers::One { node, .. } => vec![node.clone()],
+            Servers::Many(cluster) => cluster.primaries(),
+        }
+    }
+
+    /// Sends a request to one server, whatever its keys.
+    async fn call_on(&self, node: &Node, request: Request) -> Result<redis::Value, StoreError> {
+        let by = self.by(Lane::Bulk);
+        node.call(&request, Lane::Bulk, by).await.map_err(|failed| failed.error)
+    }
+
+    /// Whether keys may be in different slots.
+    fn is_cluster(&self) -> bool {
+        matches!(self.servers, Servers::Many(_))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.supervisor.now()
+        self.status.now()
     }
 
     pub(crate) fn health(&self) -> Health {
-        self.supervisor.health()
+        self.status.health()
+    }
+
+    pub(crate) fn watch_health(&self) -> watch::Receiver<Health> {
+        self.status.watch()
+    }
+}
+
+impl Servers {
+    #[expect(clippy::disallowed_methods, reason = "the task that listens to the Sentinels")]
+    fn one(node: Node, whereabouts: Whereabouts) -> Servers {
+        let node = Arc::new(node);
+        let watch = match &whereabouts {
+            Whereabouts::Fixed(_) => None,
+            Whereabouts::Sentinel(sentinels) => {
+                let (sentinels, node) = (sentinels.clone(), Arc::downgrade(&node));
+                let moved = move |place: &HostPort| {
+                    if let Some(node) = node.upgrade() {
+                        node.moved(place);
+                    }
+                };
+                let watch = tokio::spawn(async move { sentinels.watch(moved).await });
+                Some(Watch(watch.abort_handle()))
+            }
+        };
+        Servers::One { node, whereabouts, _watch: watch }
+    }
+}
+
+/// What a target and settings come to, before anything is connected.
+struct Plan {
+    servers: Planned,
+    limits: Limits,
+}
+
+enum Planned {
+    One(Whereabouts),
+    Many(Seeds),
+}
+
+impl Plan {
+    fn new(target: &Target, settings: &Settings) -> Result<Plan, StoreError> {
+        let access = Access {
+            login: target.login.clone(),
+            credentials: settings.credentials.clone(),
+            database: target.database,
+            resp3: target.resp3,
+            tls: tls::connector(target.tls.as_ref(), &settings.tls)?,
+            in_cluster: matches!(target.topology, Topology::Cluster { .. }),
+            reads_only: false,
+        };
+        let limits = Limits {
+            deadline: settings.deadline,
+            max_in_flight: settings.max_in_flight,
+            probe_key: Keys::new(&settings.prefix).probe().into(),
+        };
+        let servers = match &target.topology {
+            Topology::Standalone(address) => {
+                Planned::One(Whereabouts::Fixed(Endpoint { address: address.clone(), access }))
+            }
+            Topology::Sentinel { sentinels, service, login, timeout } => {
+                let to_sentinels = Access {
+                    login: login.clone(),
+                    credentials: None,
+                    database: 0,
+                    ..access.clone()
+                };
+                Planned::One(Whereabouts::Sentinel(Arc::new(Sentinels::new(
+                    sentinels.clone(),
+                    service.clone(),
+                    *timeout,
+                    to_sentinels,
+                    access,
+                ))))
+            }
+            Topology::Cluster { seeds, read_from_replicas } => Planned::Many(Seeds {
+                places: seeds.clone(),
+                access,
+                limits: limits.clone(),
+                connections: settings.connections,
+                read_from_replicas: *read_from_replicas,
+            }),
+        };
+        Ok(Plan { servers, limits })
     }
 }

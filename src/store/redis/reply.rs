@@ -3,9 +3,26 @@
 
 use redis::Value;
 
+use crate::store::StoreError;
+use crate::store::error::Kind;
+
 /// The reply has a shape that its command does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unexpected;
+
+impl From<Unexpected> for StoreError {
+    fn from(_: Unexpected) -> StoreError {
+        StoreError::new(Kind::UnexpectedReply)
+    }
+}
+
+/// A reply out of several.
+pub(super) fn extracted(reply: Value) -> Result<Value, StoreError> {
+    match reply {
+        Value::ServerError(error) => Err(StoreError::reply(error.code())),
+        reply => Ok(reply),
+    }
+}
 
 pub(super) fn integer(value: &Value) -> Result<i64, Unexpected> {
     match value {

@@ -1,21 +1,30 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
-use tokio::sync::{Notify, Semaphore, watch};
+use redis::{RedisError, Value};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-use super::Request;
-use super::endpoint::{Dialed, Endpoint, wall_clock};
-use crate::policy::Timestamp;
+use super::command::Request;
+use super::endpoint::{Driver, Endpoint};
+use super::probe::{Dialed, dial};
+use super::sentinel::Sentinels;
+use super::status::LaneStatus;
 use crate::policy::breaker::{Failure, backoff, gives_up};
+use crate::store::StoreError;
 use crate::store::error::Kind;
-use crate::store::health::Health;
-use crate::store::{Settings, StoreError};
+use crate::store::target::{Address, HostPort};
+
+/// How long a new connection may take until it has shown that it works.
+const DIAL: Duration = Duration::from_secs(2);
+
+/// How often a connection is asked whether it lives, so that no request finds out that it does not.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Keeps one connection, and answers at once while there is none.
 ///
@@ -27,90 +36,121 @@ pub(super) struct Supervisor {
     task: AbortHandle,
 }
 
+/// Where the server is that a connection is for, found anew for each attempt.
+#[derive(Clone, Debug)]
+pub(super) enum Whereabouts {
+    Fixed(Endpoint),
+    Sentinel(Arc<Sentinels>),
+}
+
+/// What every connection of a store has in common.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) deadline: Duration,
+    pub(super) max_in_flight: usize,
+    pub(super) probe_key: Arc<str>,
+}
+
 struct Shared {
-    endpoint: Endpoint,
-    deadline: Duration,
+    whereabouts: Whereabouts,
+    limits: Limits,
     /// `None` is the open breaker.
     link: ArcSwapOption<Link>,
     /// Calls under way. A call that finds no room is shed: a queue would only add waiting to work
     /// whose deadline passes anyway.
-    admission: Semaphore,
-    health: watch::Sender<Health>,
+    in_flight: AtomicUsize,
+    status: LaneStatus,
     lost: Notify,
+    moved: Notify,
+    is_up: watch::Sender<bool>,
 }
 
 struct Link {
+    address: Address,
     connection: MultiplexedConnection,
-    clock_offset: i64,
     deadlines_in_a_row: AtomicU32,
+}
+
+/// Why there is no reply, and where a cluster's node says that there would be one.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: StoreError,
+    pub(super) redirect: Option<Redirect>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Redirect {
+    /// From now on.
+    Moved(HostPort),
+    /// This once.
+    Ask(HostPort),
+    /// Later: the keys of one slot are in two places.
+    TryAgain,
 }
 
 impl Supervisor {
     /// Connects, and keeps connected from then on.
     pub(super) async fn start(
-        endpoint: Endpoint,
-        settings: &Settings,
+        whereabouts: Whereabouts,
+        limits: Limits,
+        status: LaneStatus,
     ) -> Result<Supervisor, StoreError> {
-        let dialed = endpoint.dial().await?;
+        let shared = Shared::new(whereabouts, limits, status);
+        let dialed = shared.dial().await?;
         // Later on, a connection that cannot do everything is better than none.
         if let Some(refused) = dialed.refused {
             return Err(refused);
         }
-        let shared = Shared::new(endpoint, settings);
-        shared.restore(dialed);
-        Ok(Supervisor::supervise(shared))
+        Ok(Supervisor::supervise(shared, Some(dialed)))
     }
 
     /// Begins with the breaker open: the first connection is made in the background.
-    pub(super) fn start_lazy(endpoint: Endpoint, settings: &Settings) -> Supervisor {
-        let shared = Shared::new(endpoint, settings);
-        shared.lost.notify_one();
-        Supervisor::supervise(shared)
+    pub(super) fn start_lazy(
+        whereabouts: Whereabouts,
+        limits: Limits,
+        status: LaneStatus,
+    ) -> Supervisor {
+        status.down(&StoreError::new(Kind::Unavailable));
+        Supervisor::supervise(Shared::new(whereabouts, limits, status), None)
     }
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one task of the crate: it ends with the last handle"
+        reason = "the task of a connection: it ends with the last handle"
     )]
-    fn supervise(shared: Arc<Shared>) -> Supervisor {
-        let task = tokio::spawn(shared.clone().supervise()).abort_handle();
+    fn supervise(shared: Arc<Shared>, dialed: Option<Dialed>) -> Supervisor {
+        let first = dialed.map(|dialed| shared.restore(dialed));
+        let task = tokio::spawn(shared.clone().supervise(first)).abort_handle();
         Supervisor { shared, task }
     }
 
-    /// Sends a request, within the deadline.
+    /// Sends a request, and waits for the reply until `by`.
     ///
     /// # Cancel safety
-    /// A command whose caller leaves may still run; its reply is dropped.
-    pub(super) async fn call(&self, request: Request) -> Result<Value, StoreError> {
-        let Some(link) = self.shared.link.load_full() else {
-            return Err(StoreError::new(Kind::Unavailable));
-        };
-        let Ok(_permit) = self.shared.admission.try_acquire() else {
-            return Err(StoreError::new(Kind::Overloaded));
-        };
-        let mut connection = link.connection.clone();
-        let reply = tokio::time::timeout(self.shared.deadline, request.send(&mut connection)).await;
-        match reply {
-            Ok(reply) => self.shared.settle(&link, reply),
-            Err(_) => {
-                let in_a_row = link.deadlines_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-                let error = StoreError::new(Kind::Timeout);
-                if gives_up(Failure::Deadline { in_a_row }) {
-                    self.shared.lose(&link, &error);
-                }
-                Err(error)
-            }
+    /// A request whose caller leaves may still run; its reply is dropped.
+    pub(super) async fn call(&self, request: &Request, by: Instant) -> Result<Value, Failed> {
+        self.shared.call(request, by).await
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.shared.link.load().is_some()
+    }
+
+    /// Waits for a connection, until `by` at most.
+    pub(super) async fn until_up(&self, by: Instant) -> bool {
+        let mut is_up = self.shared.is_up.subscribe();
+        tokio::time::timeout_at(by, is_up.wait_for(|is_up| *is_up)).await.is_ok()
+    }
+
+    /// The server is at `place` from now on: a connection to another one is made anew, at once.
+    pub(super) fn moved(&self, place: &HostPort) {
+        let is_there = |link: &Link| matches!(&link.address, Address::Tcp(it) if it == place);
+        match self.shared.link.load_full() {
+            Some(link) if is_there(&link) => return,
+            Some(link) => self.shared.lose(&link, &StoreError::new(Kind::Unavailable)),
+            None => {}
         }
-    }
-
-    /// The server's clock, as of the last dial; this machine's while there is no connection.
-    pub(super) fn now(&self) -> Timestamp {
-        let offset = self.shared.link.load().as_ref().map_or(0, |link| link.clock_offset);
-        Timestamp(wall_clock().0.saturating_add_signed(offset))
-    }
-
-    pub(super) fn health(&self) -> Health {
-        self.shared.health.borrow().clone()
+        self.shared.moved.notify_one();
     }
 }
 
@@ -120,82 +160,188 @@ impl Drop for Supervisor {
     }
 }
 
+/// A call's place among those under way.
+struct Admitted<'a>(&'a AtomicUsize);
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
-    fn new(endpoint: Endpoint, settings: &Settings) -> Arc<Shared> {
-        let down = Health::down(wall_clock(), StoreError::new(Kind::Unavailable));
+    fn new(whereabouts: Whereabouts, limits: Limits, status: LaneStatus) -> Arc<Shared> {
         Arc::new(Shared {
-            endpoint,
-            deadline: settings.deadline,
+            whereabouts,
+            limits,
             link: ArcSwapOption::empty(),
-            admission: Semaphore::new(settings.max_in_flight),
-            health: watch::Sender::new(down),
+            in_flight: AtomicUsize::new(0),
+            status,
             lost: Notify::new(),
+            moved: Notify::new(),
+            is_up: watch::Sender::new(false),
         })
     }
 
-    fn settle(&self, link: &Arc<Link>, reply: RedisResult<Value>) -> Result<Value, StoreError> {
-        let error = match reply {
-            Ok(value) => {
-                link.replied();
-                return Ok(value);
-            }
-            Err(error) => error,
+    async fn call(&self, request: &Request, by: Instant) -> Result<Value, Failed> {
+        let Some(link) = self.link.load_full() else {
+            return Err(StoreError::new(Kind::Unavailable).into());
         };
-        let (failure, error) = match error.code() {
+        let _admitted = self.admit()?;
+        let mut connection = link.connection.clone();
+        match tokio::time::timeout_at(by, request.send(&mut connection)).await {
+            Ok(Ok(value)) => {
+                link.replied();
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(self.failed(&link, &error)),
+            Err(_) => {
+                let in_a_row = link.deadlines_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+                let error = StoreError::new(Kind::Timeout);
+                if gives_up(Failure::Deadline { in_a_row }) {
+                    self.lose(&link, &error);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn admit(&self) -> Result<Admitted<'_>, StoreError> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let admitted = Admitted(&self.in_flight);
+        if before < self.limits.max_in_flight {
+            Ok(admitted)
+        } else {
+            Err(StoreError::new(Kind::Overloaded))
+        }
+    }
+
+    #[cold]
+    fn failed(&self, link: &Arc<Link>, error: &RedisError) -> Failed {
+        let (failure, failed) = match error.code() {
             Some(code) => {
                 link.replied();
-                (Failure::ErrorReply { code }, StoreError::reply(code))
+                let failed =
+                    Failed { error: StoreError::reply(code), redirect: Redirect::of(error) };
+                (Failure::ErrorReply { code }, failed)
             }
-            None => (Failure::Disconnected, StoreError::new(Kind::Unavailable)),
+            None => (Failure::Disconnected, StoreError::new(Kind::Unavailable).into()),
         };
         if gives_up(failure) {
-            self.lose(link, &error);
+            self.lose(link, &failed.error);
         }
-        Err(error)
+        failed
     }
 
     /// Opens the breaker, unless somebody did so before or `link` was replaced already.
     fn lose(&self, link: &Arc<Link>, error: &StoreError) {
         let before = self.link.compare_and_swap(link, None);
         if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, link)) {
-            tracing::warn!(error = error.class(), "Redis is lost; reconnecting");
-            self.health.send_modify(|health| health.lost(wall_clock(), error.clone()));
+            let server = &self.whereabouts;
+            tracing::warn!(error = error.class(), %server, "Redis is lost; reconnecting");
+            self.status.down(error);
+            self.is_up.send_replace(false);
             self.lost.notify_one();
         }
     }
 
     /// Closes the breaker.
-    fn restore(&self, dialed: Dialed) {
-        self.health.send_modify(|health| health.restored(wall_clock(), dialed.round_trip));
-        self.link.store(Some(Arc::new(Link {
-            connection: dialed.connection,
-            clock_offset: dialed.clock_offset,
-            deadlines_in_a_row: AtomicU32::new(0),
-        })));
+    fn restore(&self, dialed: Dialed) -> (Arc<Link>, Driver) {
+        let Dialed { address, connection, driver, probed, .. } = dialed;
+        let link = Arc::new(Link { address, connection, deadlines_in_a_row: AtomicU32::new(0) });
+        self.link.store(Some(link.clone()));
+        self.status.up(probed);
+        self.is_up.send_replace(true);
+        (link, driver)
     }
 
-    async fn supervise(self: Arc<Shared>) {
+    async fn supervise(self: Arc<Shared>, first: Option<(Arc<Link>, Driver)>) {
+        let mut current = first;
         loop {
-            self.lost.notified().await;
-            let mut attempt = 0;
-            loop {
-                tokio::time::sleep(backoff(attempt, fastrand::f64())).await;
-                match self.endpoint.dial().await {
-                    Ok(dialed) => {
-                        self.restore(dialed);
-                        tracing::info!(attempts = attempt + 1, "Redis is back");
-                        break;
-                    }
-                    Err(error) => {
-                        // Once for each reason: the attempts go on.
-                        if self.health.borrow().error() != Some(&error) {
-                            tracing::warn!(%error, "Redis is still away");
-                        }
-                        self.health.send_modify(|health| health.still_down(error));
-                        attempt = attempt.saturating_add(1);
+            if let Some((link, driver)) = current {
+                self.keep(&link, driver).await;
+            }
+            current = Some(self.redial().await);
+        }
+    }
+
+    /// Runs a connection until it is lost.
+    async fn keep(&self, link: &Arc<Link>, mut driver: Driver) {
+        let is_current =
+            || self.link.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, link));
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.reset();
+        while is_current() {
+            tokio::select! {
+                () = &mut driver => self.lose(link, &StoreError::new(Kind::Unavailable)),
+                () = self.lost.notified() => {}
+                _ = heartbeat.tick() => {
+                    tokio::select! {
+                        () = &mut driver => self.lose(link, &StoreError::new(Kind::Unavailable)),
+                        () = self.beat() => {}
                     }
                 }
             }
+        }
+    }
+
+    /// Asks until there is an answer, or the calls without one have opened the breaker.
+    #[expect(clippy::disallowed_methods, reason = "a deadline is counted from now on")]
+    async fn beat(&self) {
+        let ping = Request::ping();
+        while let Err(failed) = self.call(&ping, Instant::now() + self.limits.deadline).await
+            && failed.error.is_timeout()
+        {}
+    }
+
+    async fn redial(&self) -> (Arc<Link>, Driver) {
+        let mut attempt = 0;
+        loop {
+            let wait = tokio::time::sleep(backoff(attempt, fastrand::f64()));
+            let dialing = async {
+                wait.await;
+                self.dial().await
+            };
+            let error = tokio::select! {
+                dialed = dialing => match dialed {
+                    Ok(dialed) => {
+                        let server = &self.whereabouts;
+                        tracing::info!(attempts = attempt + 1, %server, "Redis is back");
+                        return self.restore(dialed);
+                    }
+                    Err(error) => error,
+                },
+                // Whatever was tried last is no longer where the server is.
+                () = self.moved.notified() => {
+                    attempt = 0;
+                    continue;
+                }
+            };
+            // Once for each reason: the attempts go on.
+            if self.status.down(&error) {
+                tracing::warn!(%error, "Redis is still away");
+            }
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    async fn dial(&self) -> Result<Dialed, StoreError> {
+        let dialing = async {
+            let endpoint = self.whereabouts.locate().await?;
+            dial(&endpoint, &self.limits.probe_key, self.limits.deadline).await
+        };
+        match tokio::time::timeout(DIAL, dialing).await {
+            Ok(dialed) => dialed,
+            Err(_) => Err(StoreError::about(Kind::Timeout, self.whereabouts.to_string())),
+        }
+    }
+}
+
+impl Whereabouts {
+    pub(super) async fn locate(&self) -> Result<Endpoint, StoreError> {
+        match self {
+            Whereabouts::Fixed(endpoint) => Ok(endpoint.clone()),
+            Whereabouts::Sentinel(sentinels) => sentinels.locate().await,
         }
     }
 }
@@ -209,11 +355,38 @@ impl Link {
     }
 }
 
+impl Redirect {
+    pub(super) fn of(error: &RedisError) -> Option<Redirect> {
+        let place = || HostPort::parse(error.redirect_node()?.0, 6379).ok();
+        match error.code()? {
+            "MOVED" => place().map(Redirect::Moved),
+            "ASK" => place().map(Redirect::Ask),
+            "TRYAGAIN" => Some(Redirect::TryAgain),
+            _ => None,
+        }
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Failed {
+        Failed { error, redirect: None }
+    }
+}
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whereabouts::Fixed(endpoint) => write!(f, "{}", endpoint.address),
+            Whereabouts::Sentinel(sentinels) => write!(f, "{}", sentinels.service()),
+        }
+    }
+}
+
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Supervisor")
-            .field("endpoint", &self.shared.endpoint)
-            .field("health", &*self.shared.health.borrow())
+            .field("server", &self.shared.whereabouts)
+            .field("is_up", &self.is_up())
             .finish_non_exhaustive()
     }
 }

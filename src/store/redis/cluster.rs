@@ -1,0 +1,318 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::{join_all, try_join_all};
+use redis::Value;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::command::{Command, Lane, Request};
+use super::endpoint::{Access, Endpoint};
+use super::node::Node;
+use super::slots::{SlotMap, slot};
+use super::status::Status;
+use super::supervisor::{Failed, Limits, Redirect, Whereabouts};
+use crate::store::StoreError;
+use crate::store::error::Kind;
+use crate::store::target::HostPort;
+
+/// The nodes of a cluster, each with supervised connections of its own: one that hangs takes the
+/// keys in its slots down and no others.
+///
+/// The redis crate's own cluster client is not used: with retries it may run a write twice, and
+/// without them it follows no redirection.
+pub(super) struct Cluster {
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+pub(super) struct Shared {
+    pub(super) seeds: Vec<HostPort>,
+    pub(super) access: Access,
+    pub(super) limits: Limits,
+    pub(super) connections: usize,
+    pub(super) read_from_replicas: bool,
+    pub(super) status: Arc<Status>,
+    pub(super) map: ArcSwap<SlotMap>,
+    /// Every node that is connected to; a replica has a place of its own beside its role of a
+    /// possible primary.
+    nodes: Mutex<HashMap<(HostPort, Role), Arc<Node>>>,
+    pub(super) stale: Notify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    Primary,
+    Replica,
+}
+
+/// How many redirections one request follows.
+const REDIRECTS: usize = 4;
+
+/// Where the cluster is, and how to speak to it.
+pub(super) struct Seeds {
+    pub(super) places: Vec<HostPort>,
+    pub(super) access: Access,
+    pub(super) limits: Limits,
+    pub(super) connections: usize,
+    pub(super) read_from_replicas: bool,
+}
+
+impl Cluster {
+    /// Asks for the slots, and connects to every primary.
+    pub(super) async fn start(seeds: Seeds, status: Arc<Status>) -> Result<Cluster, StoreError> {
+        let shared = Shared::new(seeds, status);
+        let ranges = shared.ask_seeds().await?;
+        let mut places: Vec<&HostPort> = ranges.iter().map(|range| &range.primary).collect();
+        places.sort_unstable();
+        places.dedup();
+        let nodes = places.into_iter().map(async |place| {
+            let whereabouts = Whereabouts::Fixed(shared.access.at(place));
+            let Shared { limits, connections, status, .. } = &*shared;
+            let node = Node::start(&whereabouts, limits, *connections, status).await?;
+            Ok::<_, StoreError>(((place.clone(), Role::Primary), Arc::new(node)))
+        });
+        let nodes = try_join_all(nodes).await?;
+        shared.nodes().extend(nodes);
+        shared.adopt(&ranges);
+        Ok(Cluster::maintain(shared))
+    }
+
+    /// Asks and connects in the background.
+    pub(super) fn start_lazy(seeds: Seeds, status: Arc<Status>) -> Cluster {
+        let shared = Shared::new(seeds, status);
+        shared.stale.notify_one();
+        Cluster::maintain(shared)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the task that follows the cluster's changes")]
+    fn maintain(shared: Arc<Shared>) -> Cluster {
+        let task = tokio::spawn(shared.clone().maintain()).abort_handle();
+        Cluster { shared, task }
+    }
+
+    /// Sends a request to the nodes that it concerns, and waits for their replies until `by`.
+    pub(super) async fn call(
+        &self,
+        request: Request,
+        lane: Lane,
+        from_replica: bool,
+        by: Instant,
+    ) -> Result<Value, StoreError> {
+        let shared = &*self.shared;
+        match request {
+            Request::One(command) => {
+                let slot = command.key().map(slot);
+                shared.routed(slot, Request::One(command), lane, from_replica, by).await
+            }
+            Request::Atomic(commands) => {
+                let slot = commands.iter().find_map(Command::key).map(slot);
+                shared.routed(slot, Request::Atomic(commands), lane, false, by).await
+            }
+            Request::Together(commands) => {
+                shared.together(commands, lane, from_replica, by).await.map(Value::Array)
+            }
+            Request::GetAll(keys) => {
+                let gets = keys.into_iter().map(|key| Command::new("GET").arg(key)).collect();
+                let found = shared.together(gets, lane, from_replica, by).await?;
+                found.into_iter().map(as_by_mget).collect::<Result<_, _>>().map(Value::Array)
+            }
+        }
+    }
+
+    /// Every node that keeps slots.
+    pub(super) fn primaries(&self) -> Vec<Arc<Node>> {
+        self.shared.map.load().owners().iter().map(|owner| owner.primary.clone()).collect()
+    }
+
+    /// A node that answers, for connections of another kind.
+    pub(super) fn any_endpoint(&self) -> Result<Endpoint, StoreError> {
+        let nodes = self.shared.nodes();
+        let up = nodes.iter().find(|((_, role), node)| *role == Role::Primary && node.is_up());
+        let place = up.map(|((place, _), _)| self.shared.access.at(place));
+        place.ok_or(StoreError::new(Kind::Unavailable))
+    }
+}
+
+/// `MGET` answers nothing for a key that holds something other than a string.
+fn as_by_mget(reply: Value) -> Result<Value, StoreError> {
+    match reply {
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Value::Nil),
+        Value::ServerError(error) => Err(StoreError::reply(error.code())),
+        value => Ok(value),
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    fn new(seeds: Seeds, status: Arc<Status>) -> Arc<Shared> {
+        let Seeds { places, access, limits, connections, read_from_replicas } = seeds;
+        Arc::new(Shared {
+            seeds: places,
+            access,
+            limits,
+            connections,
+            read_from_replicas,
+            status,
+            map: ArcSwap::from_pointee(SlotMap::empty()),
+            nodes: Mutex::default(),
+            stale: Notify::new(),
+        })
+    }
+
+    pub(super) fn nodes(&self) -> std::sync::MutexGuard<'_, HashMap<(HostPort, Role), Arc<Node>>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Groups the commands by node, and puts the replies back into their order.
+    async fn together(
+        &self,
+        commands: Vec<Command>,
+        lane: Lane,
+        from_replica: bool,
+        by: Instant,
+    ) -> Result<Vec<Value>, StoreError> {
+        let mut groups: Vec<(Arc<Node>, Vec<usize>)> = Vec::new();
+        for (index, command) in commands.iter().enumerate() {
+            let node = self.node(command.key().map(slot), from_replica)?;
+            match groups.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &node)) {
+                Some((_, group)) => group.push(index),
+                None => groups.push((node, vec![index])),
+            }
+        }
+        let sent = groups.iter().map(async |(node, group)| {
+            let part = group.iter().map(|index| commands[*index].clone()).collect();
+            match node.call(&Request::Together(part), lane, by).await {
+                Ok(Value::Array(replies)) if replies.len() == group.len() => Ok(replies),
+                Ok(_) => Err(StoreError::new(Kind::UnexpectedReply)),
+                Err(failed) => Err(self.noted(failed.error)),
+            }
+        });
+        let mut replies = vec![Value::Nil; commands.len()];
+        for ((_, group), part) in groups.iter().zip(join_all(sent).await) {
+            for (index, reply) in group.iter().zip(part?) {
+                replies[*index] = reply;
+            }
+        }
+        for (command, reply) in commands.into_iter().zip(&mut replies) {
+            // Such a command did not run.
+            if let Value::ServerError(error) = &*reply
+                && matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN")
+            {
+                let slot = command.key().map(slot);
+                *reply = self.routed(slot, Request::One(command), lane, false, by).await?;
+            }
+        }
+        Ok(replies)
+    }
+
+    /// Sends to the node that keeps the slot, and on to where that one says. What is redirected
+    /// did not run; whatever else fails is not sent again.
+    async fn routed(
+        &self,
+        slot: Option<usize>,
+        request: Request,
+        lane: Lane,
+        from_replica: bool,
+        by: Instant,
+    ) -> Result<Value, StoreError> {
+        let mut node = self.node(slot, from_replica)?;
+        let mut asking = false;
+        for _ in 0..REDIRECTS {
+            let sent = match (&request, asking) {
+                (Request::One(command), true) => self.ask(&node, command, lane, by).await,
+                _ => node.call(&request, lane, by).await,
+            };
+            let failed = match sent {
+                Ok(reply) => return Ok(reply),
+                Err(failed) => failed,
+            };
+            asking = false;
+            match failed.redirect {
+                Some(Redirect::Moved(place)) => {
+                    self.stale.notify_one();
+                    node = self.node_at(&place, Role::Primary);
+                    node.until_up(lane, by).await;
+                }
+                Some(Redirect::Ask(place)) => {
+                    asking = true;
+                    node = self.node_at(&place, Role::Primary);
+                    node.until_up(lane, by).await;
+                }
+                Some(Redirect::TryAgain) => tokio::time::sleep(Duration::from_millis(5)).await,
+                None => return Err(self.noted(failed.error)),
+            }
+        }
+        Err(StoreError::about(Kind::Unavailable, "a slot is on the move"))
+    }
+
+    async fn ask(
+        &self,
+        node: &Node,
+        command: &Command,
+        lane: Lane,
+        by: Instant,
+    ) -> Result<Value, Failed> {
+        let both = Request::Together(vec![Command::keyless("ASKING"), command.clone()]);
+        match node.call(&both, lane, by).await? {
+            Value::Array(mut replies) => match replies.pop() {
+                Some(Value::ServerError(error)) => {
+                    let error = error.into();
+                    let redirect = Redirect::of(&error);
+                    let code = error.code().unwrap_or_default();
+                    Err(Failed { error: StoreError::reply(code), redirect })
+                }
+                Some(reply) => Ok(reply),
+                None => Err(StoreError::new(Kind::UnexpectedReply).into()),
+            },
+            _ => Err(StoreError::new(Kind::UnexpectedReply).into()),
+        }
+    }
+
+    /// An error that may mean that the slots are kept elsewhere by now.
+    fn noted(&self, error: StoreError) -> StoreError {
+        if error.is_unavailable() || error.is_timeout() {
+            self.stale.notify_one();
+        }
+        error
+    }
+
+    /// The node for a slot; for a command without a key, any.
+    fn node(&self, slot: Option<usize>, from_replica: bool) -> Result<Arc<Node>, StoreError> {
+        let map = self.map.load();
+        let owner = match slot {
+            Some(slot) => map.owner(slot),
+            None => {
+                let owners = map.owners();
+                let up = owners.iter().filter(|owner| owner.primary.is_up()).count();
+                let nth = fastrand::usize(..up.max(1));
+                owners.iter().filter(|owner| owner.primary.is_up()).nth(nth)
+            }
+        };
+        let Some(owner) = owner else {
+            self.stale.notify_one();
+            return Err(StoreError::new(Kind::Unavailable));
+        };
+        let replica = || {
+            let up: Vec<_> = owner.replicas.iter().filter(|replica| replica.is_up()).collect();
+            (!up.is_empty()).then(|| up[fastrand::usize(..up.len())].clone())
+        };
+        Ok(from_replica.then(replica).flatten().unwrap_or_else(|| owner.primary.clone()))
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seeds: Vec<String> = self.shared.seeds.iter().map(HostPort::to_string).collect();
+        f.debug_struct("Cluster").field("seeds", &seeds).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,128 @@
+//! Which nodes a cluster has: asked for, followed, and let go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use tokio::time::Instant;
+
+use super::cluster::{Role, Shared};
+use super::command::{Command, Lane, Request};
+use super::node::Node;
+use super::slots::{Range, SlotMap, ranges};
+use super::supervisor::Whereabouts;
+use crate::policy::breaker::backoff;
+use crate::store::StoreError;
+use crate::store::error::Kind;
+use crate::store::target::HostPort;
+
+/// How long the question for the slots may take.
+const DISCOVERY: Duration = Duration::from_secs(1);
+
+/// The least time between two such questions.
+const REST: Duration = Duration::from_millis(20);
+
+const NO_CLUSTER: &str = "it is no cluster: use redis://";
+const NO_SLOTS: &str = "the cluster has no slots yet";
+
+impl Shared {
+    pub(super) fn node_at(&self, place: &HostPort, role: Role) -> Arc<Node> {
+        let connect = || {
+            let mut endpoint = self.access.at(place);
+            endpoint.access.reads_only = role == Role::Replica;
+            let whereabouts = Whereabouts::Fixed(endpoint);
+            Node::start_lazy(&whereabouts, &self.limits, self.connections, &self.status).into()
+        };
+        self.nodes().entry((place.clone(), role)).or_insert_with(connect).clone()
+    }
+
+    /// Takes over what a node says about the slots; a node that is not named any more is let go.
+    pub(super) fn adopt(&self, ranges: &[Range]) {
+        let replica =
+            |place: &HostPort| self.read_from_replicas.then(|| self.node_at(place, Role::Replica));
+        let map = SlotMap::new(ranges, |place| self.node_at(place, Role::Primary), replica);
+        let named = |(place, role): &(HostPort, Role)| match role {
+            Role::Primary => ranges.iter().any(|range| range.primary == *place),
+            Role::Replica => ranges.iter().any(|range| range.replicas.contains(place)),
+        };
+        self.map.store(Arc::new(map));
+        self.nodes().retain(|node, _| named(node));
+    }
+
+    pub(super) async fn maintain(self: Arc<Shared>) {
+        let mut health = self.status.watch();
+        let mut attempt = 0;
+        loop {
+            if self.map.load().is_whole() && self.status.health().is_up() {
+                attempt = 0;
+                tokio::select! {
+                    () = self.stale.notified() => {}
+                    _ = health.wait_for(|health| !health.is_up()) => {}
+                }
+            }
+            if let Ok(ranges) = self.discover().await {
+                self.adopt(&ranges);
+            }
+            tokio::time::sleep(REST + backoff(attempt, fastrand::f64())).await;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// Asks a node that is known to answer, or else the seeds.
+    async fn discover(&self) -> Result<Vec<Range>, StoreError> {
+        let mut known: Vec<_> = {
+            let nodes = self.nodes();
+            let up =
+                nodes.iter().filter(|((_, role), node)| *role == Role::Primary && node.is_up());
+            up.map(|((place, _), node)| (place.clone(), node.clone())).collect()
+        };
+        fastrand::shuffle(&mut known);
+        for (place, node) in known {
+            if let Ok(ranges) = self.ask_for_slots(&place, &node).await {
+                return Ok(ranges);
+            }
+        }
+        self.ask_seeds().await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a deadline is counted from now on")]
+    async fn ask_for_slots(&self, place: &HostPort, node: &Node) -> Result<Vec<Range>, StoreError> {
+        let by = Instant::now() + self.limits.deadline;
+        let slots = Request::One(Command::keyless("CLUSTER").arg("SLOTS"));
+        let reply = node.call(&slots, Lane::Verdict, by).await.map_err(|failed| failed.error)?;
+        ranges(reply, place).map_err(|_| StoreError::new(Kind::UnexpectedReply))
+    }
+
+    pub(super) async fn ask_seeds(&self) -> Result<Vec<Range>, StoreError> {
+        let mut failed = StoreError::new(Kind::Unavailable);
+        for seed in &self.seeds {
+            match tokio::time::timeout(DISCOVERY, self.ask_seed(seed)).await {
+                Ok(Ok(ranges)) => return Ok(ranges),
+                Ok(Err(error)) => failed = error,
+                Err(_) => failed = self.access.at(seed).error(Kind::Timeout),
+            }
+        }
+        Err(failed)
+    }
+
+    async fn ask_seed(&self, seed: &HostPort) -> Result<Vec<Range>, StoreError> {
+        let endpoint = self.access.at(seed);
+        let (mut connection, driver) = endpoint.connect().await?;
+        let mut slots = redis::cmd("CLUSTER");
+        slots.arg("SLOTS");
+        let reply = tokio::select! {
+            biased;
+            reply = connection.send_packed_command(&slots) => reply,
+            () = driver => return Err(endpoint.error(Kind::Unavailable)),
+        };
+        let reply = reply.and_then(Value::extract_error).map_err(|error| match error.code() {
+            Some("ERR") => StoreError::about(Kind::WrongTopology, NO_CLUSTER),
+            _ => endpoint.error_of(&error),
+        })?;
+        let ranges = ranges(reply, seed).map_err(|_| StoreError::new(Kind::UnexpectedReply))?;
+        if ranges.is_empty() {
+            return Err(StoreError::about(Kind::WrongTopology, NO_SLOTS));
+        }
+        Ok(ranges)
+    }
+}

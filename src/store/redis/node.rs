@@ -1,0 +1,84 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::try_join_all;
+use redis::Value;
+use tokio::time::Instant;
+
+use super::command::{Lane, Request};
+use super::status::Status;
+use super::supervisor::{Failed, Limits, Supervisor, Whereabouts};
+use crate::store::StoreError;
+use crate::store::target::HostPort;
+
+/// One server and its connections. The last one carries what may be large, so that a body on its
+/// way keeps no verdict waiting; with one connection alone there is no such choice.
+#[derive(Debug)]
+pub(super) struct Node {
+    lanes: Box<[Supervisor]>,
+    next: AtomicUsize,
+}
+
+impl Node {
+    /// Connects them all.
+    pub(super) async fn start(
+        whereabouts: &Whereabouts,
+        limits: &Limits,
+        connections: usize,
+        status: &Arc<Status>,
+    ) -> Result<Node, StoreError> {
+        let lanes = (0..connections)
+            .map(|_| Supervisor::start(whereabouts.clone(), limits.clone(), status.lane()));
+        Ok(Node::new(try_join_all(lanes).await?))
+    }
+
+    /// Connects in the background.
+    pub(super) fn start_lazy(
+        whereabouts: &Whereabouts,
+        limits: &Limits,
+        connections: usize,
+        status: &Arc<Status>,
+    ) -> Node {
+        let lanes = (0..connections)
+            .map(|_| Supervisor::start_lazy(whereabouts.clone(), limits.clone(), status.lane()));
+        Node::new(lanes.collect())
+    }
+
+    fn new(lanes: Vec<Supervisor>) -> Node {
+        Node { lanes: lanes.into(), next: AtomicUsize::new(0) }
+    }
+
+    pub(super) async fn call(
+        &self,
+        request: &Request,
+        lane: Lane,
+        by: Instant,
+    ) -> Result<Value, Failed> {
+        self.lane(lane).call(request, by).await
+    }
+
+    fn lane(&self, lane: Lane) -> &Supervisor {
+        let (bulk, verdicts) = self.lanes.split_last().expect("a node has a connection");
+        match (lane, verdicts) {
+            (Lane::Bulk, _) | (Lane::Verdict, []) => bulk,
+            (Lane::Verdict, [only]) => only,
+            (Lane::Verdict, several) => {
+                &several[self.next.fetch_add(1, Ordering::Relaxed) % several.len()]
+            }
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.lanes.iter().all(Supervisor::is_up)
+    }
+
+    /// Waits for the connection that `lane` means, until `by` at most.
+    pub(super) async fn until_up(&self, lane: Lane, by: Instant) -> bool {
+        self.lane(lane).until_up(by).await
+    }
+
+    /// The server is at `place` from now on.
+    pub(super) fn moved(&self, place: &HostPort) {
+        self.lanes.iter().for_each(|lane| lane.moved(place));
+    }
+}

@@ -1,0 +1,155 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use redis::Value;
+
+use super::endpoint::{Access, Endpoint};
+use super::reply;
+use crate::policy::breaker::backoff;
+use crate::store::StoreError;
+use crate::store::error::Kind;
+use crate::store::target::{Address, HostPort};
+
+/// The Sentinels that know which server is the primary.
+pub(super) struct Sentinels {
+    places: Vec<HostPort>,
+    service: String,
+    /// To the Sentinels themselves.
+    access: Access,
+    /// For one question to one Sentinel.
+    timeout: Duration,
+    /// To the servers that they name.
+    servers: Access,
+}
+
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+const NO_SENTINEL: &str = "it is no Sentinel: use redis://";
+
+impl Sentinels {
+    pub(super) fn new(
+        places: Vec<HostPort>,
+        service: String,
+        timeout: Option<Duration>,
+        access: Access,
+        servers: Access,
+    ) -> Sentinels {
+        Sentinels { places, service, access, timeout: timeout.unwrap_or(TIMEOUT), servers }
+    }
+
+    pub(super) fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// Asks all Sentinels at once, and believes what most of them say: after a failover one may
+    /// still name the server of before.
+    pub(super) async fn locate(&self) -> Result<Endpoint, StoreError> {
+        let mut answers: FuturesUnordered<_> =
+            self.places.iter().map(|place| self.ask(place)).collect();
+        let majority = self.places.len() / 2 + 1;
+        let mut votes = HashMap::<HostPort, usize>::new();
+        let mut failed = None;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(primary) => {
+                    let named = votes.entry(primary).or_default();
+                    *named += 1;
+                    if *named >= majority {
+                        break;
+                    }
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        let primary = votes.into_iter().max_by_key(|(_, named)| *named).map(|(place, _)| place);
+        match primary {
+            Some(place) => Ok(self.servers.at(&place)),
+            None => Err(failed.unwrap_or(StoreError::new(Kind::Unavailable))),
+        }
+    }
+
+    async fn ask(&self, place: &HostPort) -> Result<HostPort, StoreError> {
+        let endpoint = self.access.at(place);
+        let asking = async {
+            let (mut connection, driver) = endpoint.connect().await?;
+            let mut ask = redis::cmd("SENTINEL");
+            ask.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
+            tokio::select! {
+                biased;
+                reply = connection.send_packed_command(&ask) => {
+                    reply.and_then(Value::extract_error).map_err(|error| match error.code() {
+                        Some("ERR") => StoreError::about(Kind::WrongTopology, NO_SENTINEL),
+                        _ => endpoint.error_of(&error),
+                    })
+                }
+                () = driver => Err(endpoint.error(Kind::Unavailable)),
+            }
+        };
+        let asked = tokio::time::timeout(self.timeout, asking).await;
+        let reply = asked.map_err(|_| endpoint.error(Kind::Timeout))??;
+        match reply {
+            Value::Nil => {
+                let unknown = format!("the Sentinels know no service {:?}", self.service);
+                Err(StoreError::about(Kind::WrongTopology, unknown))
+            }
+            named => primary(named).ok_or(StoreError::new(Kind::UnexpectedReply)),
+        }
+    }
+
+    /// Calls `moved` with the primary's place whenever a Sentinel says that it is another one now.
+    /// Endless.
+    pub(super) async fn watch(&self, moved: impl Fn(&HostPort)) {
+        let mut attempt = 0;
+        loop {
+            // Another Sentinel each time: one may hang.
+            let place = &self.places[attempt as usize % self.places.len()];
+            if let Ok(Ok(mut pubsub)) =
+                tokio::time::timeout(self.timeout, self.access.at(place).pubsub()).await
+                && pubsub.subscribe("+switch-master").await.is_ok()
+            {
+                let mut messages = pubsub.into_on_message();
+                // Whatever happened before somebody listened.
+                if let Ok(Endpoint { address: Address::Tcp(place), .. }) = self.locate().await {
+                    moved(&place);
+                }
+                while let Some(message) = messages.next().await {
+                    if let Some(place) = self.switched(message.get_payload_bytes()) {
+                        moved(&place);
+                    }
+                }
+                attempt = 0;
+            }
+            tokio::time::sleep(backoff(attempt, fastrand::f64())).await;
+            attempt = attempt.wrapping_add(1);
+        }
+    }
+
+    /// Reads `service old-host old-port new-host new-port`.
+    fn switched(&self, message: &[u8]) -> Option<HostPort> {
+        let mut words = std::str::from_utf8(message).ok()?.split(' ');
+        if words.next()? != self.service {
+            return None;
+        }
+        HostPort::new(words.nth(2)?, words.next()?.parse().ok()?).ok()
+    }
+}
+
+fn primary(reply: Value) -> Option<HostPort> {
+    let [host, port] = reply::array(reply).ok()?.map(|part| reply::bytes(part).ok().flatten());
+    let (host, port) = (String::from_utf8(host?).ok()?, String::from_utf8(port?).ok()?);
+    HostPort::new(&host, port.parse().ok()?).ok()
+}
+
+/// Never a log-in.
+impl fmt::Debug for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places: Vec<String> = self.places.iter().map(HostPort::to_string).collect();
+        f.debug_struct("Sentinels")
+            .field("places", &places)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}
