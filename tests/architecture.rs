@@ -94,7 +94,11 @@ fn only_the_redis_backend_names_redis_and_only_its_command_file_writes_scripts()
     for folder in MIDDLEWARE {
         assert_absent(&format!("src/{folder}"), &["redis::"], &[]);
     }
-    assert_absent("src", &["EVAL", "\"SCRIPT\""], &["store/redis/command.rs", "store/redis/raw.rs"]);
+    assert_absent(
+        "src",
+        &["EVAL", "\"SCRIPT\""],
+        &["store/redis/command.rs", "store/redis/raw.rs"],
+    );
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Cluster {
     /// Sends a request to the nodes that it concerns, and waits for their replies until `by`.
     pub(super) async fn call(
         &self,
-        request: Request,
+        request: &Request,
         lane: Lane,
         from_replica: bool,
         by: Instant,
@@ -107,18 +107,18 @@ impl Cluster {
         match request {
             Request::One(command) => {
                 let slot = command.key().map(slot);
-                shared.routed(slot, Request::One(command), lane, from_replica, by).await
+                shared.routed(slot, request, lane, from_replica, by).await
             }
             Request::Atomic(commands) => {
                 let slot = commands.iter().find_map(Command::key).map(slot);
-                shared.routed(slot, Request::Atomic(commands), lane, false, by).await
+                shared.routed(slot, request, lane, false, by).await
             }
             Request::Together(commands) => {
                 shared.together(commands, lane, from_replica, by).await.map(Value::Array)
             }
             Request::GetAll(keys) => {
-                let gets = keys.into_iter().map(|key| Command::new("GET").arg(key)).collect();
-                let found = shared.together(gets, lane, from_replica, by).await?;
+                let gets: Vec<_> = keys.iter().map(|key| Command::new("GET").arg(key)).collect();
+                let found = shared.together(&gets, lane, from_replica, by).await?;
                 found.into_iter().map(as_by_mget).collect::<Result<_, _>>().map(Value::Array)
             }
         }
@@ -176,7 +176,7 @@ impl Shared {
     /// Groups the commands by node, and puts the replies back into their order.
     async fn together(
         &self,
-        commands: Vec<Command>,
+        commands: &[Command],
         lane: Lane,
         from_replica: bool,
         by: Instant,
@@ -203,13 +203,14 @@ impl Shared {
                 replies[*index] = reply;
             }
         }
-        for (command, reply) in commands.into_iter().zip(&mut replies) {
+        for (command, reply) in commands.iter().zip(&mut replies) {
             // Such a command did not run.
             if let Value::ServerError(error) = &*reply
                 && matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN")
             {
                 let slot = command.key().map(slot);
-                *reply = self.routed(slot, Request::One(command), lane, false, by).await?;
+                let request = Request::One(command.clone());
+                *reply = self.routed(slot, &request, lane, false, by).await?;
             }
         }
         Ok(replies)
@@ -220,7 +221,7 @@ impl Shared {
     async fn routed(
         &self,
         slot: Option<usize>,
-        request: Request,
+        request: &Request,
         lane: Lane,
         from_replica: bool,
         by: Instant,
@@ -228,9 +229,9 @@ impl Shared {
         let mut node = self.node(slot, from_replica)?;
         let mut asking = false;
         for _ in 0..REDIRECTS {
-            let sent = match (&request, asking) {
+            let sent = match (request, asking) {
                 (Request::One(command), true) => self.ask(&node, command, lane, by).await,
-                _ => node.call(&request, lane, by).await,
+                _ => node.call(request, lane, by).await,
             };
             let failed = match sent {
                 Ok(reply) => return Ok(reply),

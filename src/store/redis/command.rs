@@ -117,7 +117,8 @@ impl Command {
         }
         let mut again = redis::pipe();
         again.add_command(script.load()).ignore().add_command(self.cmd.clone());
-        let (reply,) = again.query_async(connection).await?;
+        // Boxed, as whatever is rare: or every call would carry the room for it.
+        let (reply,) = Box::pin(again.query_async(connection)).await?;
         Ok(reply)
     }
 }
@@ -163,17 +164,22 @@ impl Request {
                 get.arg("MGET").arg(keys);
                 connection.send_packed_command(&get).await.and_then(Value::extract_error)
             }
-            Request::Together(commands) => together(commands, connection).await,
-            Request::Atomic(commands) => {
-                let mut pipe = redis::pipe();
-                pipe.atomic();
-                for command in commands {
-                    pipe.add_command(command.cmd.clone());
-                }
-                pipe.query_async(connection).await
-            }
+            Request::Together(commands) => Box::pin(together(commands, connection)).await,
+            Request::Atomic(commands) => Box::pin(atomically(commands, connection)).await,
         }
     }
+}
+
+async fn atomically(
+    commands: &[Command],
+    connection: &mut MultiplexedConnection,
+) -> RedisResult<Value> {
+    let mut pipe = redis::pipe();
+    pipe.atomic();
+    for command in commands {
+        pipe.add_command(command.cmd.clone());
+    }
+    pipe.query_async(connection).await
 }
 
 async fn together(

@@ -138,12 +138,16 @@ impl Redis {
         self: Arc<Redis>,
         verb: V,
     ) -> Result<V::Answer, StoreError> {
-        if self.is_cluster() { verb.on_cluster(&self).await } else { self.at_once(verb).await }
+        if self.is_cluster() {
+            Box::pin(verb.on_cluster(&self)).await
+        } else {
+            self.at_once(verb).await
+        }
     }
 
     async fn at_once<V: OnRedis>(&self, verb: V) -> Result<V::Answer, StoreError> {
         let request = verb.request(&self.keys);
-        let reply = self.send(request, V::LANE, V::FROM_REPLICA).await?;
+        let reply = self.send(&request, V::LANE, V::FROM_REPLICA).await?;
         V::answer(reply).map_err(StoreError::from)
     }
 
@@ -153,7 +157,7 @@ impl Redis {
         request: impl Into<Request>,
         lane: Lane,
     ) -> Result<redis::Value, StoreError> {
-        self.send(request.into(), lane, false).await
+        self.send(&request.into(), lane, false).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "a deadline is counted from now on")]
@@ -167,16 +171,19 @@ impl Redis {
 
     async fn send(
         &self,
-        request: Request,
+        request: &Request,
         lane: Lane,
         from_replica: bool,
     ) -> Result<redis::Value, StoreError> {
         let by = self.by(lane);
         match &self.servers {
             Servers::One { node, .. } => {
-                node.call(&request, lane, by).await.map_err(|failed| failed.error)
+                node.call(request, lane, by).await.map_err(|failed| failed.error)
             }
-            Servers::Many(cluster) => cluster.call(request, lane, from_replica, by).await,
+            Servers::Many(cluster) => {
+                // Boxed: or a call to one server would carry the room for it.
+                Box::pin(cluster.call(request, lane, from_replica, by)).await
+            }
         }
     }
 

@@ -2,129 +2,124 @@
 
 use redis::{Arg, Cmd, Value};
 
+use super::Redis;
 use super::command::{Command, Lane, Request};
-use super::{Redis, reply};
 use crate::store::StoreError;
 use crate::store::error::Kind;
-
-/// What would change the connection that everybody shares, or keep it to itself.
-const REFUSED: [&str; 42] = [
-    "ASKING",
-    "AUTH",
-    "BLMOVE",
-    "BLMPOP",
-    "BLPOP",
-    "BRPOP",
-    "BRPOPLPUSH",
-    "BZMPOP",
-    "BZPOPMAX",
-    "BZPOPMIN",
-    "CLIENT CACHING",
-    "CLIENT NO-EVICT",
-    "CLIENT NO-TOUCH",
-    "CLIENT REPLY",
-    "CLIENT SETINFO",
-    "CLIENT SETNAME",
-    "CLIENT TRACKING",
-    "DEBUG",
-    "DISCARD",
-    "EXEC",
-    "HELLO",
-    "MONITOR",
-    "MULTI",
-    "PSUBSCRIBE",
-    "PSYNC",
-    "PUNSUBSCRIBE",
-    "QUIT",
-    "READONLY",
-    "READWRITE",
-    "REPLCONF",
-    "RESET",
-    "SELECT",
-    "SHUTDOWN",
-    "SSUBSCRIBE",
-    "SUBSCRIBE",
-    "SUNSUBSCRIBE",
-    "SYNC",
-    "UNSUBSCRIBE",
-    "UNWATCH",
-    "WAIT",
-    "WAITAOF",
-    "WATCH",
-];
-
-/// What has no key, so that any node of a cluster can answer.
-const KEYLESS: [&str; 19] = [
-    "ACL",
-    "CLIENT",
-    "CLUSTER",
-    "COMMAND",
-    "CONFIG",
-    "DBSIZE",
-    "ECHO",
-    "FUNCTION",
-    "INFO",
-    "LASTSAVE",
-    "LATENCY",
-    "MODULE",
-    "PING",
-    "PUBLISH",
-    "RANDOMKEY",
-    "ROLE",
-    "SCAN",
-    "SCRIPT",
-    "TIME",
-];
 
 impl Redis {
     /// On a cluster, the node of its first key is asked; what concerns several slots is the
     /// caller's to take apart.
     pub(crate) async fn raw(&self, cmd: Cmd) -> Result<Value, StoreError> {
-        let words = words(&cmd);
-        let name = words.first().ok_or_else(|| refused("a command has a name"))?;
-        let both = words.get(1).map(|second| format!("{name} {second}"));
-        let blocks = || matches!(name.as_str(), "XREAD" | "XREADGROUP") && has(&cmd, b"BLOCK");
-        let is_refused = |it: &str| it == name || both.as_deref() == Some(it);
-        if REFUSED.into_iter().any(is_refused) || blocks() {
-            return Err(refused(
-                "the connection is shared: nothing may block it, or change it for the others",
-            ));
-        }
-        let key = key(name, &cmd);
+        let key = key(&cmd)?;
         let request = Request::One(Command::raw(cmd, key));
-        reply::extracted(self.call(request, Lane::Bulk).await?)
+        self.send(&request, Lane::Bulk, false).await
     }
+}
+
+/// Where a command has its first key; an error, if it would change the connection that everybody
+/// shares, or keep it to itself.
+fn key(cmd: &Cmd) -> Result<Option<usize>, StoreError> {
+    let word = |at| match cmd.args_iter().nth(at) {
+        Some(Arg::Simple(word)) => Word::of(word),
+        _ => Word::default(),
+    };
+    let has = |name: &[u8]| cmd.args_iter().position(|arg| is(&arg, name));
+    Ok(match word(0).as_bytes() {
+        b"" => return Err(refused("a command has a name")),
+        b"ASKING" | b"AUTH" | b"BLMOVE" | b"BLMPOP" | b"BLPOP" | b"BRPOP" | b"BRPOPLPUSH"
+        | b"BZMPOP" | b"BZPOPMAX" | b"BZPOPMIN" | b"DEBUG" | b"DISCARD" | b"EXEC" | b"HELLO"
+        | b"MONITOR" | b"MULTI" | b"PSUBSCRIBE" | b"PSYNC" | b"PUNSUBSCRIBE" | b"QUIT"
+        | b"READONLY" | b"READWRITE" | b"REPLCONF" | b"RESET" | b"SELECT" | b"SHUTDOWN"
+        | b"SSUBSCRIBE" | b"SUBSCRIBE" | b"SUNSUBSCRIBE" | b"SYNC" | b"UNSUBSCRIBE"
+        | b"UNWATCH" | b"WAIT" | b"WAITAOF" | b"WATCH" => return Err(refused(SHARED)),
+        b"CLIENT" => match word(1).as_bytes() {
+            b"CACHING" | b"NO-EVICT" | b"NO-TOUCH" | b"REPLY" | b"SETINFO" | b"SETNAME"
+            | b"TRACKING" => return Err(refused(SHARED)),
+            _ => None,
+        },
+        b"ACL" | b"CLUSTER" | b"COMMAND" | b"CONFIG" | b"DBSIZE" | b"ECHO" | b"FUNCTION"
+        | b"INFO" | b"LASTSAVE" | b"LATENCY" | b"MODULE" | b"PING" | b"PUBLISH" | b"RANDOMKEY"
+        | b"ROLE" | b"SCAN" | b"SCRIPT" | b"TIME" => None,
+        b"EVAL" | b"EVALSHA" | b"EVAL_RO" | b"EVALSHA_RO" | b"FCALL" | b"FCALL_RO" => Some(3),
+        b"BITOP" | b"MEMORY" | b"OBJECT" | b"XGROUP" | b"XINFO" => Some(2),
+        b"XREAD" | b"XREADGROUP" if has(b"BLOCK").is_some() => return Err(refused(SHARED)),
+        b"XREAD" | b"XREADGROUP" => has(b"STREAMS").map(|at| at + 1),
+        _ => Some(1),
+    })
+}
+
+const SHARED: &str = "the connection is shared: nothing may block it, or change it for the others";
+
+/// A word in capitals, if it is as short as those that are known.
+#[derive(Default)]
+struct Word {
+    bytes: [u8; 16],
+    length: usize,
+}
+
+impl Word {
+    fn of(word: &[u8]) -> Word {
+        let mut bytes = [0; 16];
+        let length = word.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&word[..length]);
+        bytes.make_ascii_uppercase();
+        Word { bytes, length }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+fn is(arg: &Arg<&[u8]>, name: &[u8]) -> bool {
+    matches!(arg, Arg::Simple(word) if word.eq_ignore_ascii_case(name))
 }
 
 fn refused(why: &'static str) -> StoreError {
     StoreError::about(Kind::Unsupported, why)
 }
 
-/// The first two words, in capitals.
-fn words(cmd: &Cmd) -> Vec<String> {
-    let words = cmd.args_iter().take(2).filter_map(|arg| match arg {
-        Arg::Simple(word) => Some(String::from_utf8_lossy(word).to_ascii_uppercase()),
-        _ => None,
-    });
-    words.collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn has(cmd: &Cmd, word: &[u8]) -> bool {
-    cmd.args_iter().any(|arg| matches!(arg, Arg::Simple(it) if it.eq_ignore_ascii_case(word)))
-}
+    fn cmd(words: &str) -> Cmd {
+        let mut cmd = Cmd::new();
+        words.split(' ').for_each(|word| {
+            cmd.arg(word);
+        });
+        cmd
+    }
 
-/// Where a command has its first key.
-fn key(name: &str, cmd: &Cmd) -> Option<usize> {
-    match name {
-        _ if KEYLESS.contains(&name) => None,
-        "EVAL" | "EVALSHA" | "EVAL_RO" | "EVALSHA_RO" | "FCALL" | "FCALL_RO" => Some(3),
-        "BITOP" | "MEMORY" | "OBJECT" | "XGROUP" | "XINFO" => Some(2),
-        "XREAD" | "XREADGROUP" => {
-            let streams = cmd.args_iter().position(
-                |arg| matches!(arg, Arg::Simple(it) if it.eq_ignore_ascii_case(b"STREAMS")),
-            );
-            streams.map(|at| at + 1)
+    #[test]
+    fn the_first_key_is_found() {
+        for (words, at) in [
+            ("GET a", Some(1)),
+            ("get a", Some(1)),
+            ("EVALSHA abc 1 a", Some(3)),
+            ("OBJECT ENCODING a", Some(2)),
+            ("XREAD COUNT 1 streams a 0", Some(4)),
+            ("PING", None),
+            ("CLIENT LIST", None),
+        ] {
+            assert_eq!(key(&cmd(words)).unwrap(), at, "{words}");
         }
-        _ => Some(1),
+    }
+
+    #[test]
+    fn what_would_disturb_the_others_is_refused() {
+        for words in [
+            "BLPOP a 0",
+            "blpop a 0",
+            "MULTI",
+            "SELECT 1",
+            "CLIENT reply OFF",
+            "XREAD block 0 STREAMS a 0",
+            "SUBSCRIBE a",
+            "",
+        ] {
+            assert!(key(&cmd(words)).unwrap_err().is_unsupported(), "{words}");
+        }
     }
 }
