@@ -19,12 +19,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Not `redis::Client`, whose handshake and cleverness would show up in the counts.
 pub(crate) struct Client {
     port: u16,
+    /// The password that the server is started with.
     password: Option<String>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// The password that it has been given later.
+    password: Option<String>,
     connection: Option<Connection>,
     ledger: Ledger,
 }
@@ -69,7 +72,7 @@ impl Client {
 
     /// A further connection, for what cannot share one.
     pub(crate) fn connect(&self) -> RedisResult<Connection> {
-        self.connect_with(&mut lock(&self.state).ledger)
+        self.connect_with(&mut lock(&self.state))
     }
 
     /// Sends one command over a connection from [`Self::connect`].
@@ -79,6 +82,20 @@ impl Client {
         args: &[&str],
     ) -> RedisResult<Value> {
         connection.call(args, &mut lock(&self.state).ledger)
+    }
+
+    /// Sends one command over a connection from [`Self::connect`], whose answer is yet to be read.
+    /// It is taken for granted that the server runs it.
+    pub(crate) fn send_over(&self, connection: &mut Connection, args: &[&str]) -> RedisResult<()> {
+        let ledger = &mut lock(&self.state).ledger;
+        connection.send(args, ledger)?;
+        ledger.ran(args);
+        Ok(())
+    }
+
+    /// Logs in with another password from now on.
+    pub(crate) fn set_password(&self, password: &str) {
+        lock(&self.state).password = Some(password.to_owned());
     }
 
     /// Whether the connection with this local end is one of this client's.
@@ -94,7 +111,7 @@ impl Client {
     fn call_with(&self, state: &mut State, args: &[&str]) -> RedisResult<Value> {
         let mut connection = match state.connection.take().filter(Connection::is_open) {
             Some(connection) => connection,
-            None => self.connect_with(&mut state.ledger)?,
+            None => self.connect_with(state)?,
         };
         let answer = connection.call(args, &mut state.ledger);
         // After any other failure the next answer might belong to this command.
@@ -104,16 +121,24 @@ impl Client {
         answer
     }
 
-    fn connect_with(&self, ledger: &mut Ledger) -> RedisResult<Connection> {
+    fn connect_with(&self, state: &mut State) -> RedisResult<Connection> {
+        let State { password, ledger, .. } = state;
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         ledger.addresses.insert(stream.local_addr()?.to_string());
         let mut connection = Connection { stream, parser: Parser::new() };
-        if let Some(password) = &self.password {
+        if let Some(password) = password.as_ref().or(self.password.as_ref()) {
             connection.call(&["AUTH", password], ledger)?;
         }
         Ok(connection)
+    }
+}
+
+impl Ledger {
+    fn ran(&mut self, args: &[&str]) {
+        let word = |at: usize| args.get(at).map_or_else(String::new, |word| word.to_lowercase());
+        *self.commands.entry((word(0), word(1))).or_default() += 1;
     }
 }
 
@@ -129,14 +154,18 @@ impl Connection {
     }
 
     fn call(&mut self, args: &[&str], ledger: &mut Ledger) -> RedisResult<Value> {
+        self.send(args, ledger)?;
+        let answer = self.read()?.extract_error()?;
+        ledger.ran(args);
+        Ok(answer)
+    }
+
+    fn send(&mut self, args: &[&str], ledger: &mut Ledger) -> RedisResult<()> {
         let mut command = Cmd::new();
         command.arg(args);
         self.stream.write_all(&command.get_packed_command())?;
         ledger.reads += 1;
-        let answer = self.read()?.extract_error()?;
-        let word = |at: usize| args.get(at).map_or_else(String::new, |word| word.to_lowercase());
-        *ledger.commands.entry((word(0), word(1))).or_default() += 1;
-        Ok(answer)
+        Ok(())
     }
 
     fn is_open(&self) -> bool {

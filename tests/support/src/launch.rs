@@ -74,7 +74,7 @@ pub(crate) fn launch(port: u16, setup: &Setup, client: &Client) -> Result<Proces
             );
             return Err(format!("it ended with {status}\n{}", process.last_output()));
         }
-        if answers(client, process.pid()) {
+        if answers(client, &process) {
             return Ok(process);
         }
         assert!(
@@ -86,11 +86,11 @@ pub(crate) fn launch(port: u16, setup: &Setup, client: &Client) -> Result<Proces
     }
 }
 
-/// Whether the server with this process id answers, and not another one that has taken its port.
-fn answers(client: &Client, pid: u32) -> bool {
+/// Whether this server answers, and not another one that has taken its port.
+fn answers(client: &Client, process: &Process) -> bool {
     match client.call(&["INFO", "server"]) {
-        Ok(info) => text(info).lines().any(|line| line == format!("process_id:{pid}")),
-        // `NOAUTH` or `LOADING`: it is there.
-        Err(error) => is_answer(&error),
+        Ok(info) => text(info).lines().any(|line| line == format!("process_id:{}", process.pid())),
+        // `NOAUTH` says not whose it is. The server makes its socket once it has its port.
+        Err(error) => is_answer(&error) && process.folder().join("redis.sock").exists(),
     }
 }

@@ -1,5 +1,6 @@
-//! Real parts for tests and benchmarks: private Redis servers, a TCP proxy that misbehaves on
-//! request, and the project's own example programs.
+//! Real parts for tests and benchmarks: private Redis servers, alone, as a cluster and watched by
+//! sentinels, with what can go wrong in each; a TCP proxy that misbehaves on request; and the
+//! project's own example programs.
 //!
 //! Everything here blocks, and is meant to be called from plain test code. Nothing outlives the
 //! test process, however that ends: each child runs under a watchdog that kills it and removes its
@@ -15,10 +16,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time")]
 
+mod acl;
 mod client;
 mod cluster;
 mod counts;
 pub mod example;
+mod fault;
 mod launch;
 mod monitor;
 mod port;
@@ -28,15 +31,18 @@ mod redis_server;
 mod sentinels;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 pub use cluster::RedisCluster;
 pub use counts::Counts;
 pub use example::Example;
+pub use fault::Fault;
 pub use monitor::Monitor;
 pub use port::free_port;
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
 pub use sentinels::{SentinelSetup, Sentinels};
+pub use tls::{Certificate, TlsSetup};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

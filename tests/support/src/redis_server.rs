@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 use redis::{FromRedisValue, RedisResult, from_redis_value};
+use socket2::Socket;
 
 use crate::client::{Client, text};
 use crate::launch::{Setup, launch, retry};
 use crate::process::Process;
-use crate::{Counts, Monitor, free_port};
+use crate::{Counts, Monitor, free_port, port};
 
 /// A real `redis-server` of the test's own on 127.0.0.1, empty and without persistence.
 ///
@@ -23,6 +24,8 @@ pub struct RedisServer {
     process: Process,
     pub(crate) client: Arc<Client>,
     stopped: bool,
+    /// Its ports while it is stopped.
+    kept: Vec<Socket>,
     paused: AtomicBool,
 }
 
@@ -52,7 +55,8 @@ impl RedisServer {
         let port = free_port();
         let client = Arc::new(Client::new(port, setup.value("--requirepass").map(str::to_owned)));
         let process = launch(port, &setup, &client)?;
-        Ok(Self { port, setup, process, client, stopped: false, paused: AtomicBool::new(false) })
+        let paused = AtomicBool::new(false);
+        Ok(Self { port, setup, process, client, stopped: false, kept: Vec::new(), paused })
     }
 
     /// One server for the whole test process, started at first use.
@@ -93,6 +97,11 @@ impl RedisServer {
         self.process.pid()
     }
 
+    /// All that it has printed since it was started: warnings, and what a sentinel sees.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
     /// Whether it is there to answer: neither stopped nor paused.
     pub fn is_running(&self) -> bool {
         !self.stopped && !self.paused.load(SeqCst)
@@ -100,19 +109,31 @@ impl RedisServer {
 
     /// Kills the server at once, and waits until it is gone.
     pub fn stop(&mut self) {
-        if !self.stopped {
-            self.keep_files();
+        if self.stopped {
+            return;
         }
+        self.keep_files();
         self.process.kill();
         self.stopped = true;
+        let ports = ["--cluster-port", "--tls-port"].into_iter();
+        let ports = ports.filter_map(|name| self.setup.value(name)?.parse().ok());
+        // Where it cannot be kept, somebody has it already, and the next start will fail.
+        self.kept = ports.chain([self.port]).filter_map(|port| port::keep(port).ok()).collect();
     }
 
     /// Starts the server again, empty, on the same port.
     pub fn start_again(&mut self) {
         self.stop();
+        let setup = self.setup.clone();
+        self.start_as(&setup);
+    }
+
+    /// Starts a stopped server with another setup, for this once.
+    pub(crate) fn start_as(&mut self, setup: &Setup) {
+        self.kept.clear();
         self.process = retry(|| {
             self.client.reset();
-            launch(self.port, &self.setup, &self.client)
+            launch(self.port, setup, &self.client)
         });
         self.stopped = false;
         self.paused.store(false, SeqCst);

@@ -29,12 +29,15 @@ pub(crate) fn runs(pid: u32) -> bool {
 }
 
 /// Whether the condition becomes true within five seconds.
-pub(crate) fn eventually(condition: impl Fn() -> bool) -> bool {
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(5);
-    while !condition() && Instant::now() < deadline {
+    loop {
+        let met = condition();
+        if met || Instant::now() > deadline {
+            return met;
+        }
         thread::sleep(Duration::from_millis(10));
     }
-    condition()
 }
 
 /// Set in a test process that is there to be killed.

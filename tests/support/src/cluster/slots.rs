@@ -22,9 +22,9 @@ impl RedisCluster {
     pub fn begin_migration(&self, slot: u16, to: usize) {
         let from = self.primary_of_slot(slot);
         assert_ne!(from, to, "node {to} has slot {slot} already");
-        let (slot, source, target) = (slot.to_string(), self.id(from), self.id(to));
-        self.node(to).command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
-        self.node(from).command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
+        let (slot, [source, target]) = (slot.to_string(), [from, to].map(|node| &self.ids[node]));
+        self.node(to).command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", source]);
+        self.node(from).command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", target]);
     }
 
     /// Moves the keys of a slot whose migration has begun, and returns how many there were. What is
@@ -54,11 +54,11 @@ impl RedisCluster {
     /// from now on the old one answers `MOVED`.
     #[track_caller]
     pub fn finish_migration(&self, slot: u16, to: usize) {
-        let id = self.id(to);
+        let (slot, id) = (slot.to_string(), &self.ids[to]);
         // The new primary comes first: should the old one let go before, nobody has the slot.
         let others = self.primaries().into_iter().filter(|&node| node != to);
         for node in [to].into_iter().chain(others) {
-            self.node(node).command(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &id]);
+            self.node(node).command(&["CLUSTER", "SETSLOT", &slot, "NODE", id]);
         }
         self.wait_until_whole();
     }

@@ -122,6 +122,12 @@ impl Sentinels {
         self.nodes[node].start_again();
     }
 
+    /// Starts a node again, on the same port and with its keys, which take it about so long to load:
+    /// see [`RedisServer::loading`].
+    pub fn loading(&mut self, node: usize, duration: Duration) {
+        self.nodes[node].loading(duration);
+    }
+
     /// Kills a sentinel at once.
     pub fn kill_sentinel(&mut self, sentinel: usize) {
         self.sentinels[sentinel].stop();
@@ -136,22 +142,26 @@ impl Sentinels {
         hurry(sentinel);
     }
 
-    /// Has the sentinels replace a primary that is well, and returns its number. It becomes a
-    /// replica.
+    /// Has the sentinels replace a primary that is well, and returns its number as soon as they have
+    /// chosen a replica to take over. It becomes a replica.
     ///
     /// # Panics
     ///
-    /// Panics if no sentinel agrees to it within 20 seconds.
+    /// Panics if none is chosen within 20 seconds.
     #[track_caller]
     pub fn failover(&self) -> usize {
         let primary = self.primary();
-        wait_for("a failover", || {
+        self.wait_for("a failover", || {
             let sentinel = self.running_sentinels().next().ok_or("no sentinel runs")?;
-            sentinel
-                .try_query::<String>(&["SENTINEL", "FAILOVER", NAME])
-                .map_err(|error| error.to_string())
-        });
-        primary
+            let is_chosen = |replica: &Record| replica["flags"].contains("promoted");
+            let is_done = self.named_by(sentinel) != primary;
+            if is_done || records(sentinel, "REPLICAS").iter().any(is_chosen) {
+                return Ok(primary);
+            }
+            // What it has heard of the replicas may be too old to choose one, also later on.
+            let answer = sentinel.try_query::<String>(&["SENTINEL", "FAILOVER", NAME]);
+            Err(format!("no replica is chosen, {answer:?}"))
+        })
     }
 
     /// Waits until all running sentinels name another primary than `old`, and it is one, and
@@ -162,7 +172,7 @@ impl Sentinels {
     /// Panics after 20 seconds.
     #[track_caller]
     pub fn wait_for_failover(&self, old: usize) -> usize {
-        wait_for("another primary", || {
+        self.wait_for("another primary", || {
             let primary = self.agreed()?;
             (primary != old).then_some(primary).ok_or(format!("it is still node {old}"))
         })
@@ -177,14 +187,15 @@ impl Sentinels {
     /// Panics after 20 seconds, with what is still missing.
     #[track_caller]
     pub fn wait_until_whole(&self) {
-        wait_for("a failover to be possible", || {
+        self.wait_for("a failover to be possible", || {
             let primary = self.agreed()?;
             let port = format!("master_port:{}", self.nodes[primary].port());
             let running = self.nodes.iter().filter(|node| node.is_running());
             let replicas: Vec<_> =
                 running.filter(|node| node.port() != self.nodes[primary].port()).collect();
             for replica in &replicas {
-                let replication = replica.command(&["INFO", "replication"]);
+                let replication = replica.try_query::<String>(&["INFO", "replication"]);
+                let replication = replication.map_err(|error| error.to_string())?;
                 for line in [port.as_str(), "master_link_status:up"] {
                     if !replication.lines().any(|it| it == line) {
                         return Err(format!("no `{line}` at {}", replica.addr()));
@@ -240,6 +251,22 @@ impl Sentinels {
         is_one.then_some(primary).ok_or(format!("node {primary} is no primary"))
     }
 
+    /// Tries until it succeeds, and panics with the last error when time runs out.
+    #[track_caller]
+    fn wait_for<T>(&self, what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+        let deadline = Instant::now() + CHANGE_LIMIT;
+        loop {
+            match attempt() {
+                Ok(done) => return done,
+                Err(missing) if Instant::now() > deadline => {
+                    let output: Vec<_> = self.sentinels.iter().map(RedisServer::output).collect();
+                    panic!("{what} takes too long: {missing}\n{}", output.join("\n\n"))
+                }
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
     /// The node that a sentinel names as the primary.
     fn named_by(&self, sentinel: &RedisServer) -> usize {
         let (_, port): (String, u16) =
@@ -266,28 +293,13 @@ fn records(sentinel: &RedisServer, of: &str) -> Vec<Record> {
     sentinel.query(&["SENTINEL", of, NAME])
 }
 
-/// Tries until it succeeds, and panics with the last error when time runs out.
-#[track_caller]
-fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + CHANGE_LIMIT;
-    loop {
-        match attempt() {
-            Ok(done) => return done,
-            Err(missing) => {
-                assert!(Instant::now() < deadline, "no {what} in time: {missing}");
-            }
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{self, refusal, runs, stranger};
 
     #[test]
-    fn a_replica_takes_over_from_a_killed_or_paused_primary() {
+    fn a_replica_takes_over_from_a_killed_primary() {
         let mut sentinels = Sentinels::start();
         assert_eq!((sentinels.primary(), sentinels.replicas()), (0, vec![1]));
         let ports: Vec<_> = sentinels.sentinels().iter().map(RedisServer::port).collect();
@@ -305,13 +317,23 @@ mod tests {
         sentinels.restart(0);
         sentinels.wait_until_whole();
         assert_eq!((sentinels.primary(), sentinels.replicas()), (1, vec![0]));
-        assert_eq!(sentinels.node(0).keys(), ["a", "b"]);
+        let keys = sentinels.node(0).keys();
+        assert_eq!(keys, ["a", "b"]);
 
-        assert_eq!(sentinels.pause_primary(), 1);
-        assert_eq!(sentinels.wait_for_failover(1), 0);
-        sentinels.resume(1);
+        sentinels.loading(0, Duration::from_millis(200));
+        assert!(refusal(&stranger(sentinels.node(0)), &["GET", "a"]).starts_with("LOADING"));
         sentinels.wait_until_whole();
-        assert_eq!((sentinels.primary(), sentinels.replicas()), (0, vec![1]));
+        assert_eq!((sentinels.replicas(), sentinels.node(0).keys()), (vec![0], keys));
+    }
+
+    #[test]
+    fn a_replica_takes_over_from_a_paused_primary() {
+        let sentinels = Sentinels::start();
+        assert_eq!(sentinels.pause_primary(), 0);
+        assert_eq!(sentinels.wait_for_failover(0), 1);
+        sentinels.resume(0);
+        sentinels.wait_until_whole();
+        assert_eq!((sentinels.primary(), sentinels.replicas()), (1, vec![0]));
 
         let all = sentinels.nodes().iter().chain(sentinels.sentinels());
         let pids: Vec<_> = all.map(RedisServer::pid).collect();

@@ -83,10 +83,10 @@ pub(crate) fn start_sentinels(setup: &SentinelSetup<'_>, primary: u16) -> Vec<Re
     })
 }
 
-/// Makes a sentinel ask and tell ten times as often as it would, and less wary of a machine that
+/// Makes a sentinel ask and tell many times as often as it would, and less wary of a machine that
 /// is so busy that time seems to jump.
 pub(crate) fn hurry(sentinel: &RedisServer) {
-    let periods = "INFO-PERIOD 100 PUBLISH-PERIOD 200 ASK-PERIOD 100 ELECTION-TIMEOUT 1000 \
+    let periods = "INFO-PERIOD 200 PUBLISH-PERIOD 200 ASK-PERIOD 100 ELECTION-TIMEOUT 1000 \
                    MIN-LINK-RECONNECT-PERIOD 1000 TILT-TRIGGER 5000 TILT-PERIOD 1000";
     let command: Vec<_> = "SENTINEL DEBUG".split(' ').chain(periods.split_whitespace()).collect();
     sentinel.command(&command);
