@@ -52,6 +52,7 @@
 //!
 //! # Features
 //! - `axum` (default): read the peer's address that axum leaves in a request.
+//! - `compression` (default): compress large [values](toolbox::Values).
 //! - `jwt`: [`token::Jwt`], a verifier of JSON Web Tokens.
 //! - `tls`: `rediss://`, by rustls with the crypto provider that the application installed.
 //! - `tls-ring`: `tls`, with the provider `ring` where none is installed.
@@ -63,6 +64,7 @@ pub mod cache;
 pub mod rate_limit;
 pub mod session;
 pub mod token;
+pub mod toolbox;
 
 mod axum_parts;
 mod gate;

@@ -199,9 +199,9 @@ impl StoreBuilder {
     }
 
     /// How much the in-process store may hold, in bytes, of which rate limits, sessions,
-    /// revocations and responses have a quarter each. 256 MiB unless set.
+    /// revocations, responses and handlers' values have a fifth each. 256 MiB unless set.
     ///
-    /// When a quarter is full, the limits and responses that were used least recently are
+    /// When a fifth is full, the limits, responses and values that were used least recently are
     /// forgotten; new sessions and revocations are refused.
     pub fn memory_capacity(mut self, bytes: usize) -> StoreBuilder {
         self.settings.memory_capacity = bytes;

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Why the store did not answer.
+/// Why the store did not answer, or would not do what it was asked.
 ///
 /// Opaque, because what can go wrong grows with the topologies; ask it by its predicates. It holds
 /// the server's address, the code of an error reply or the name of a setting at most: never a
@@ -40,6 +40,12 @@ pub(crate) enum Kind {
     NoPermission,
     ErrorReply,
     UnexpectedReply,
+    InvalidKey,
+    InvalidTimeToLive,
+    InvalidValue,
+    TooLarge,
+    NotACounter,
+    Ungrouped,
     Unsupported,
 }
 
@@ -134,8 +140,8 @@ impl StoreError {
         self.kind == Kind::Tls
     }
 
-    /// The store does not do this: a raw command in process, or one that would disturb the shared
-    /// connection.
+    /// The store does not do this: a raw command in process, one that would disturb the shared
+    /// connection, or a value that was written with a feature which this build lacks.
     pub fn is_unsupported(&self) -> bool {
         self.kind == Kind::Unsupported
     }
@@ -143,6 +149,38 @@ impl StoreError {
     /// The store has no room for more.
     pub fn is_full(&self) -> bool {
         self.kind == Kind::Full
+    }
+
+    /// A key, a group or a prefix is empty or too long; nothing was sent.
+    pub fn is_invalid_key(&self) -> bool {
+        self.kind == Kind::InvalidKey
+    }
+
+    /// The time to live is zero; nothing was sent.
+    pub fn is_invalid_time_to_live(&self) -> bool {
+        self.kind == Kind::InvalidTimeToLive
+    }
+
+    /// The value cannot be written as JSON, such as a map whose keys are no strings; nothing was
+    /// sent.
+    pub fn is_invalid_value(&self) -> bool {
+        self.kind == Kind::InvalidValue
+    }
+
+    /// The value is larger than the [cap](crate::toolbox::Values::max_size).
+    pub fn is_too_large(&self) -> bool {
+        self.kind == Kind::TooLarge
+    }
+
+    /// What was to be incremented is no integer, or the sum is beyond an `i64`.
+    pub fn is_not_a_counter(&self) -> bool {
+        self.kind == Kind::NotACounter
+    }
+
+    /// A batch over several keys that do not share a [group](crate::toolbox::Values::grouped);
+    /// nothing was sent.
+    pub fn is_ungrouped(&self) -> bool {
+        self.kind == Kind::Ungrouped
     }
 
     /// One word for logs.
@@ -163,6 +201,12 @@ impl StoreError {
             Kind::NoPermission => "forbidden",
             Kind::ErrorReply => "error_reply",
             Kind::UnexpectedReply => "unexpected_reply",
+            Kind::InvalidKey => "invalid_key",
+            Kind::InvalidTimeToLive => "invalid_time_to_live",
+            Kind::InvalidValue => "invalid_value",
+            Kind::TooLarge => "too_large",
+            Kind::NotACounter => "not_a_counter",
+            Kind::Ungrouped => "ungrouped",
             Kind::Unsupported => "unsupported",
         }
     }
@@ -190,6 +234,19 @@ impl fmt::Display for StoreError {
             Kind::NoPermission => "Redis's access list does not allow this command or key",
             Kind::ErrorReply => "Redis answered with an error",
             Kind::UnexpectedReply => "Redis answered with something unexpected",
+            Kind::InvalidKey => "the key cannot be used",
+            Kind::InvalidTimeToLive => {
+                "a time to live of zero keeps nothing: give a longer one, or delete the value"
+            }
+            Kind::InvalidValue => {
+                "the value cannot be written as JSON: are the keys of its maps strings?"
+            }
+            Kind::TooLarge => "the value is too large: make it smaller, or raise the cap",
+            Kind::NotACounter => "what is stored is no integer, or the sum leaves the range of i64",
+            Kind::Ungrouped => {
+                "the keys of a batch share no cluster slot: make them one group with \
+                 `values.grouped(name)`"
+            }
             Kind::Unsupported => "the store does not do this",
         };
         match &self.subject {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::error::Kind;
+use super::flights::Flights;
 use super::keys::Fingerprint;
 use super::memory::{Memory, OnMemory};
 use super::redis::{OnRedis, Redis};
@@ -39,6 +40,7 @@ use crate::policy::Timestamp;
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
+    flights: Arc<Flights>,
 }
 
 #[derive(Clone)]
@@ -49,7 +51,7 @@ pub(super) enum Backend {
 
 impl Store {
     pub(super) fn new(backend: Backend) -> Store {
-        Store { backend }
+        Store { backend, flights: Arc::default() }
     }
 
     /// A store in this process: nothing to install, and nothing outlives it.
@@ -204,6 +206,11 @@ impl Store {
             Backend::Memory(memory) => memory.now(),
             Backend::Redis(redis) => redis.now(),
         }
+    }
+
+    /// What is being computed for it in this process.
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.flights
     }
 
     /// Drops the responses under a tag, in as many round trips as it takes.

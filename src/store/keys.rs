@@ -1,15 +1,19 @@
 //! Every key, spelled once.
 //!
-//! A key never holds a byte that a client chose: an identity is an address in its canonical
-//! spelling or a fingerprint. So no client can move a key to another cluster slot (`{`, `}`), reach
-//! into a glob, or make a key long.
+//! A layer's key never holds a byte that a client chose: an identity is an address in its canonical
+//! spelling or a fingerprint. Handlers choose the text of their keys, and may take it from a client:
+//! a [`Place`] is escaped and bounded. So no client can move a key to another cluster slot (`{`,
+//! `}`), reach into a glob, or make a key long.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::StoreError;
+use super::error::Kind;
 use crate::policy::digest;
 
 /// 128 bits of BLAKE3: names something without telling what it is.
@@ -58,6 +62,117 @@ impl Fingerprint {
 pub(crate) enum Subject {
     Address(IpAddr),
     Named(Fingerprint),
+}
+
+/// The longest text that a handler can name something by, in bytes.
+const LONGEST_TEXT: usize = 512;
+
+/// Where a handler keeps something, without the store's prefix: `articles:7`, or
+/// `cart:{user 7}:items` in a group.
+///
+/// No two of them run together, whatever their texts: in a namespace, `:` is escaped, and the
+/// braces of a group are the only ones.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Place(Arc<str>);
+
+impl Place {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A namespace of places, and in it the group whose places share a cluster slot.
+#[derive(Clone)]
+pub(crate) struct Namespace {
+    name: Arc<str>,
+    group: Option<Result<Arc<str>, StoreError>>,
+}
+
+impl Namespace {
+    /// # Panics
+    /// As [`StoreBuilder::prefix`](super::StoreBuilder::prefix).
+    #[track_caller]
+    pub(crate) fn new(name: &str) -> Namespace {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        assert!(
+            (1..=64).contains(&name.len()) && name.bytes().all(plain),
+            "a name is 1 to 64 letters, digits or any of - _ . : (got {name:?}); text of a user \
+             goes into keys"
+        );
+        Namespace { name: name.replace(':', "%3A").into(), group: None }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn is_grouped(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// The group of this name. One that cannot be is an error of every place in it.
+    pub(crate) fn grouped(&self, group: &str) -> Namespace {
+        let tag = check_length(group, "a group is 1 to 512 bytes").map(|()| {
+            let mut tag = String::with_capacity(group.len() + "{}:".len());
+            tag.push('{');
+            escape(group, &mut tag);
+            tag.push_str("}:");
+            tag.into()
+        });
+        Namespace { name: self.name.clone(), group: Some(tag) }
+    }
+
+    pub(crate) fn place(&self, text: &str) -> Result<Place, StoreError> {
+        check_length(text, "a key is 1 to 512 bytes")?;
+        let mut place = self.head()?;
+        escape(text, &mut place);
+        Ok(Place(place.into()))
+    }
+
+    fn head(&self) -> Result<String, StoreError> {
+        let group = self.group.as_ref().map_or(Ok(""), |group| group.as_deref());
+        let group = group.map_err(StoreError::clone)?;
+        let mut head = String::with_capacity(self.name.len() + group.len() + LONGEST_NAME);
+        head.push_str(&self.name);
+        head.push(':');
+        head.push_str(group);
+        Ok(head)
+    }
+}
+
+fn check_length(text: &str, rule: &'static str) -> Result<(), StoreError> {
+    if (1..=LONGEST_TEXT).contains(&text.len()) {
+        Ok(())
+    } else {
+        Err(StoreError::about(Kind::InvalidKey, rule))
+    }
+}
+
+/// Escapes what moves a key to another slot, the escape itself, and what garbles a terminal.
+fn escape(text: &str, key: &mut String) {
+    for char in text.chars() {
+        if char.is_ascii_control() || "{}%".contains(char) {
+            write!(key, "%{:02X}", u32::from(char)).expect("a string takes everything");
+        } else {
+            key.push(char);
+        }
+    }
+}
+
+/// Never the text: it may be a user's.
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace")
+            .field("name", &self.name)
+            .field("is_grouped", &self.is_grouped())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The keys of one application: all under its prefix.
@@ -128,6 +243,11 @@ impl Keys {
         self.begin(&[":purged"])
     }
 
+    /// A handler's value.
+    pub(crate) fn value(&self, place: &Place) -> String {
+        self.begin(&[":value:", &place.0])
+    }
+
     /// Written when a connection is probed.
     pub(crate) fn probe(&self) -> String {
         self.begin(&[":probe"])
@@ -179,5 +299,47 @@ mod tests {
             prop_assert!(key.bytes().all(ours), "{key}");
             prop_assert_eq!(key.len(), "kit:session:".len() + 24);
         }
+
+        #[test]
+        fn the_text_of_a_place_moves_no_slot(
+            text in "\\PC{1,40}|[{}%:*\\x00-\\x7f]{1,40}",
+            group in "\\PC{1,20}|[{}%:]{1,20}",
+        ) {
+            let alone = Namespace::new("a:b");
+            let place = alone.place(&text).unwrap();
+            let moves = |key: &str| key.contains(['{', '}']) || key.contains('\0');
+            prop_assert!(!moves(&place.0));
+            let grouped = alone.grouped(&group);
+            let place = grouped.place(&text).unwrap();
+
+            // The cluster hashes what is between the first `{` and the first `}` after it.
+            let key = Keys::new("kit").value(&place);
+            let (_, tagged) = key.split_once('{').unwrap();
+            let (tag, rest) = tagged.split_once('}').unwrap();
+            prop_assert!(!tag.is_empty() && !moves(rest));
+        }
+
+        #[test]
+        fn distinct_names_and_texts_are_distinct_places(
+            one in ("[a:]{1,3}", prop::option::of("[a:{}]{1,3}"), "[a:{}]{1,3}"),
+            other in ("[a:]{1,3}", prop::option::of("[a:{}]{1,3}"), "[a:{}]{1,3}"),
+        ) {
+            let place = |(name, group, text): &(String, Option<String>, String)| {
+                let namespace = Namespace::new(name);
+                let namespace = group.as_ref().map_or(namespace.clone(), |it| namespace.grouped(it));
+                namespace.place(text).unwrap()
+            };
+            prop_assert_eq!(place(&one) == place(&other), one == other);
+        }
+    }
+
+    #[test]
+    fn a_text_that_cannot_be_a_key_is_refused() {
+        let values = Namespace::new("a");
+        for text in ["", &"x".repeat(513)] {
+            assert!(values.place(text).unwrap_err().is_invalid_key());
+            assert!(values.grouped(text).place("x").unwrap_err().is_invalid_key());
+        }
+        assert!(values.place(&"x".repeat(512)).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Remembers. Verbs of the four domains in, answers out.
+//! Remembers. Verbs in, answers out.
 //!
 //! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
 //! and `redis` each say how; `keys` spells every key once. `url` and `environment` each say where
@@ -9,6 +9,7 @@ mod builder;
 mod contract;
 mod environment;
 mod error;
+pub(crate) mod flights;
 mod handle;
 mod health;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) mod verbs;
 
 pub(crate) use self::builder::Settings;
 pub use self::builder::StoreBuilder;
+pub(crate) use self::error::Kind;
 pub use self::error::StoreError;
 pub use self::handle::Store;
 pub(crate) use self::handle::{Asking, Portable};

@@ -5,6 +5,7 @@ mod limits;
 mod responses;
 mod sessions;
 mod tokens;
+mod values;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -43,6 +44,17 @@ macro_rules! backends {
                 what_was_made_before_a_purge_is_not_stored_after
                 a_purged_uri_is_gone
                 purges_by_the_thousand_leave_nothing
+            }
+            facts! { values, $open =>
+                a_value_is_there_until_it_expires
+                values_are_stored_and_deleted_together_each_by_itself
+                a_value_is_stored_once_where_there_was_none
+                one_caller_takes_a_value
+                a_value_is_deleted_only_while_it_is_the_same
+                a_time_to_live_can_be_changed_and_asked_for
+                a_counter_counts_what_every_caller_adds
+                a_counter_ends_after_its_time_however_often_it_is_added_to
+                what_is_no_counter_is_left_alone
             }
         }
     };

@@ -1,6 +1,6 @@
 //! The in-process store.
 //!
-//! Four shelves, one per noun, each behind its own lock and bounded in bytes. No lock is held
+//! Shelves, by noun, each behind its own lock and bounded in bytes. No lock is held
 //! across an await, and nothing runs in the background: what expired makes room when it is met.
 
 mod cache;
@@ -9,12 +9,14 @@ mod rate_limit;
 mod session;
 mod shelf;
 mod token;
+mod values;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::cache::Responses;
 use self::clock::Clock;
 use self::shelf::{Overflow, Shelf};
+use self::values::Values;
 use super::StoreError;
 use super::keys::{Fingerprint, Subject};
 use super::verbs::Verb;
@@ -35,21 +37,23 @@ pub(crate) struct Memory {
     revoked_tokens: Mutex<Shelf<Fingerprint, ()>>,
     revoked_subjects: Mutex<Shelf<Fingerprint, Timestamp>>,
     responses: Mutex<Responses>,
+    values: Mutex<Values>,
 }
 
 impl Memory {
-    /// `capacity` in bytes, of which each noun has a quarter.
+    /// `capacity` in bytes, of which each noun has a fifth.
     pub(crate) fn new(capacity: usize) -> Memory {
-        let quarter = capacity / 4;
+        let share = capacity / 5;
         Memory {
             clock: Clock::new(),
             // Forgetting the limit that was used least recently is no harm; forgetting a session
             // or a revocation is, so these refuse new ones instead.
-            limits: Mutex::new(Shelf::new(quarter, Overflow::Evict)),
-            sessions: Mutex::new(Shelf::new(quarter, Overflow::Refuse)),
-            revoked_tokens: Mutex::new(Shelf::new(quarter / 2, Overflow::Refuse)),
-            revoked_subjects: Mutex::new(Shelf::new(quarter / 2, Overflow::Refuse)),
-            responses: Mutex::new(Responses::new(quarter)),
+            limits: Mutex::new(Shelf::new(share, Overflow::Evict)),
+            sessions: Mutex::new(Shelf::new(share, Overflow::Refuse)),
+            revoked_tokens: Mutex::new(Shelf::new(share / 2, Overflow::Refuse)),
+            revoked_subjects: Mutex::new(Shelf::new(share / 2, Overflow::Refuse)),
+            responses: Mutex::new(Responses::new(share)),
+            values: Mutex::new(Shelf::new(share, Overflow::Evict)),
         }
     }
 

@@ -94,6 +94,11 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         }
     }
 
+    /// When an entry ends, if it is there.
+    pub(super) fn expires(&self, key: &K, now: Timestamp) -> Option<Timestamp> {
+        self.slots.get(key).map(|slot| slot.expires).filter(|expires| *expires > now)
+    }
+
     /// Drops every entry that `drops` names, and says how many had not expired by `now`.
     pub(super) fn drop_where(&mut self, now: Timestamp, drops: impl Fn(&V) -> bool) -> u64 {
         let mut dropped = 0;

@@ -31,9 +31,19 @@ pub(super) static REVOKE_SUBJECT: Script = script!("revoke_subject");
 pub(super) static STORE_RESPONSE: Script = script!("store_response");
 pub(super) static PURGE: Script = script!("purge");
 pub(super) static LIST_RESPONSE: Script = script!("list_response");
+pub(super) static DELETE_IF: Script = script!("delete_if");
+pub(super) static INCREMENT: Script = script!("increment");
 
-pub(super) static ALL: [&Script; 6] =
-    [&TAKE, &SAVE_SESSION, &REVOKE_SUBJECT, &STORE_RESPONSE, &PURGE, &LIST_RESPONSE];
+pub(super) static ALL: [&Script; 8] = [
+    &TAKE,
+    &SAVE_SESSION,
+    &REVOKE_SUBJECT,
+    &STORE_RESPONSE,
+    &PURGE,
+    &LIST_RESPONSE,
+    &DELETE_IF,
+    &INCREMENT,
+];
 
 impl Script {
     pub(super) fn call<K: ToRedisArgs>(&self, keys: &[K]) -> Cmd {

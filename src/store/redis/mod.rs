@@ -18,6 +18,7 @@ mod status;
 mod supervisor;
 mod tls;
 mod token;
+mod values;
 
 use std::future::Future;
 use std::sync::Arc;

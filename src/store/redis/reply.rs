@@ -48,6 +48,18 @@ pub(super) fn array<const N: usize>(value: Value) -> Result<[Value; N], Unexpect
     list(value)?.try_into().map_err(|_| Unexpected)
 }
 
+/// The replies to several commands, each by itself.
+pub(super) fn each<T>(
+    value: Value,
+    read: impl Fn(&Value) -> Result<T, Unexpected>,
+) -> Result<Vec<Result<T, StoreError>>, Unexpected> {
+    let one = |reply: &Value| match reply {
+        Value::ServerError(error) => Ok(Err(StoreError::reply(error.code()))),
+        reply => read(reply).map(Ok),
+    };
+    list(value)?.iter().map(one).collect()
+}
+
 pub(super) fn list(value: Value) -> Result<Vec<Value>, Unexpected> {
     match value {
         Value::Array(values) => Ok(values),

@@ -8,11 +8,13 @@ mod cache;
 mod rate_limit;
 mod session;
 mod token;
+mod values;
 
 pub(crate) use self::cache::*;
 pub(crate) use self::rate_limit::*;
 pub(crate) use self::session::*;
 pub(crate) use self::token::*;
+pub(crate) use self::values::*;
 
 pub(crate) trait Verb: Send + 'static {
     type Answer: Send + 'static;

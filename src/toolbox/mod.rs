@@ -1,0 +1,43 @@
+//! What handlers keep in the store by themselves: values with a time to live.
+//!
+//! Everything begins at the [`Store`](crate::Store), in process and on Redis alike:
+//!
+//! | entry | gives | for |
+//! |---|---|---|
+//! | [`store.values("articles")`](crate::Store::values) | [`Values`] | caches, counters, one-time codes |
+//!
+//! ```
+//! use std::time::Duration;
+//! use serde::{Deserialize, Serialize};
+//! use tower_redis_kit::Store;
+//!
+//! #[derive(Serialize, Deserialize, PartialEq, Debug)]
+//! struct Article { title: String }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+//! let store = Store::from_env().await?;
+//! let articles = store.values("articles");
+//! let article = Article { title: "News".to_owned() };
+//! articles.set("7", &article, Duration::from_secs(60)).await?;
+//! assert_eq!(articles.get("7").await?, Some(article));
+//! # Ok(()) }
+//! ```
+//!
+//! # What is kept has an end
+//! No key is without a time to live, and no call without one takes what it keeps for granted. Give
+//! Redis a policy of `noeviction`, or what is kept may go before its end.
+//!
+//! # When Redis is away
+//! Every call fails at once, or within the store's [deadline](crate::StoreBuilder::deadline), with a
+//! [`StoreError`](crate::StoreError); the exceptions say so. None is repeated: a write that timed
+//! out may have been made.
+
+mod codec;
+mod compute;
+mod counters;
+mod many;
+mod plain;
+mod values;
+
+pub use self::values::Values;
