@@ -44,6 +44,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! What the layers do not do by themselves is in [`toolbox`]: the store in handlers and background
+//! work, on Redis or in process like everything else.
+//!
 //! # When Redis is away
 //! No call waits for it longer than the store's [deadline](StoreBuilder::deadline), and once the
 //! connection counts as lost its answer takes microseconds. Then, unless told otherwise: a rate

@@ -92,6 +92,17 @@ fn one_layer_does_not_import_another() {
 }
 
 #[test]
+fn the_toolbox_and_the_layers_do_not_know_of_each_other() {
+    for folder in MIDDLEWARE {
+        assert_absent("src/toolbox", &[&format!("crate::{folder}")], &[]);
+        assert_absent(&format!("src/{folder}"), &["crate::toolbox"], &[]);
+    }
+    for folder in ["src/store", "src/policy", "src/store_layer"] {
+        assert_absent(folder, &["crate::toolbox"], &[]);
+    }
+}
+
+#[test]
 fn only_extractors_and_rejections_name_axum_core() {
     assert_absent("src", &["axum_core"], &["extract.rs", "rejection.rs"]);
     assert_absent("src", &["axum::"], &["axum_parts.rs"]);
@@ -116,7 +127,7 @@ fn only_the_redis_backend_names_redis_and_only_its_command_file_writes_scripts()
 fn every_key_is_spelled_in_one_file() {
     assert_absent(
         "src",
-        &["\":limit", "\":session", "\":re", "\":tagged", "\":purged", "\":value"],
+        &["\":limit", "\":session", "\":re", "\":tagged", "\":purged", "\":value", "\":lock"],
         &["keys.rs"],
     );
 }
@@ -164,7 +175,7 @@ fn no_file_is_long() {
 fn every_script_states_its_contract() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/scripts");
     let scripts: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(scripts.len(), 8, "a new script is loaded in store/redis/command.rs");
+    assert_eq!(scripts.len(), 10, "a new script is loaded in store/redis/command.rs");
     for path in scripts {
         let text = fs::read_to_string(&path).unwrap();
         for part in ["-- KEYS", "-- ARGV", "-- returns", "-- clock", "-- TTL"] {

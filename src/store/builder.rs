@@ -199,10 +199,11 @@ impl StoreBuilder {
     }
 
     /// How much the in-process store may hold, in bytes, of which rate limits, sessions,
-    /// revocations, responses and handlers' values have a fifth each. 256 MiB unless set.
+    /// revocations, responses and handlers' values have a fifth each; locks have a little of the
+    /// responses'. 256 MiB unless set.
     ///
     /// When a fifth is full, the limits, responses and values that were used least recently are
-    /// forgotten; new sessions and revocations are refused.
+    /// forgotten; new sessions, revocations and locks are refused.
     pub fn memory_capacity(mut self, bytes: usize) -> StoreBuilder {
         self.settings.memory_capacity = bytes;
         self

@@ -63,6 +63,18 @@ enum Act {
     PurgeUri {
         uri: u8,
     },
+    Acquire {
+        lock: u8,
+        holder: u8,
+    },
+    Renew {
+        lock: u8,
+        holder: u8,
+    },
+    Release {
+        lock: u8,
+        holder: u8,
+    },
 }
 
 fn acts() -> impl Strategy<Value = Act> {
@@ -87,7 +99,10 @@ fn acts() -> impl Strategy<Value = Act> {
             seen
         }),
         name.clone().prop_map(|tag| Act::PurgeTag { tag }),
-        name.prop_map(|uri| Act::PurgeUri { uri }),
+        name.clone().prop_map(|uri| Act::PurgeUri { uri }),
+        (name.clone(), name.clone()).prop_map(|(lock, holder)| Act::Acquire { lock, holder }),
+        (name.clone(), name.clone()).prop_map(|(lock, holder)| Act::Renew { lock, holder }),
+        (name.clone(), name).prop_map(|(lock, holder)| Act::Release { lock, holder }),
     ]
 }
 
@@ -184,6 +199,20 @@ impl Run<'_> {
             }
             Act::PurgeUri { uri } => {
                 format!("{:?}", store.ask(PurgeUri { uri: self.name("response", uri) }).await)
+            }
+            Act::Acquire { lock, holder } => {
+                let (name, holder) = (self.name("lock", lock), Holder([holder; 16]));
+                let number = store.ask(AcquireLock { name, holder, time_to_live: HOUR }).await;
+                // The numbers are as high as the clocks, which differ.
+                format!("{:?}", number.map(|number| number.is_some()))
+            }
+            Act::Renew { lock, holder } => {
+                let (name, holder) = (self.name("lock", lock), Holder([holder; 16]));
+                format!("{:?}", store.ask(RenewLock { name, holder, time_to_live: HOUR }).await)
+            }
+            Act::Release { lock, holder } => {
+                let (name, holder) = (self.name("lock", lock), Holder([holder; 16]));
+                format!("{:?}", store.ask(ReleaseLock { name, holder }).await)
             }
         }
     }

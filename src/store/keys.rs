@@ -248,6 +248,18 @@ impl Keys {
         self.begin(&[":value:", &place.0])
     }
 
+    /// There while a lock is held: its holder. In one slot with its number.
+    pub(crate) fn lock(&self, name: &Fingerprint) -> String {
+        self.alone(":lock:{", name)
+    }
+
+    /// The fencing number of a lock's last holder.
+    pub(crate) fn lock_number(&self, name: &Fingerprint) -> String {
+        let mut key = self.lock(name);
+        key.push_str(":number");
+        key
+    }
+
     /// Written when a connection is probed.
     pub(crate) fn probe(&self) -> String {
         self.begin(&[":probe"])

@@ -1,10 +1,11 @@
-//! What handlers keep in the store by themselves: values with a time to live.
+//! The store in handlers and in the background: what the layers do not do by themselves.
 //!
 //! Everything begins at the [`Store`](crate::Store), in process and on Redis alike:
 //!
 //! | entry | gives | for |
 //! |---|---|---|
 //! | [`store.values("articles")`](crate::Store::values) | [`Values`] | caches, counters, one-time codes |
+//! | [`store.lock("report")`](crate::Store::lock) | [`Lock`], [`Lease`] | what one of many processes does |
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,8 +37,12 @@
 mod codec;
 mod compute;
 mod counters;
+mod lease;
+mod lock;
 mod many;
 mod plain;
 mod values;
 
+pub use self::lease::Lease;
+pub use self::lock::Lock;
 pub use self::values::Values;

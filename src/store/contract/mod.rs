@@ -2,6 +2,7 @@
 //! noun.
 
 mod limits;
+mod locks;
 mod responses;
 mod sessions;
 mod tokens;
@@ -55,6 +56,13 @@ macro_rules! backends {
                 a_counter_counts_what_every_caller_adds
                 a_counter_ends_after_its_time_however_often_it_is_added_to
                 what_is_no_counter_is_left_alone
+            }
+            facts! { locks, $open =>
+                a_lock_has_one_holder_until_it_is_released
+                a_lock_is_held_for_its_time_from_the_last_renewal_on
+                only_its_holder_renews_or_releases_a_lock
+                fencing_numbers_rise_from_holder_to_holder
+                of_concurrent_callers_one_gets_the_lock
             }
         }
     };

@@ -5,6 +5,7 @@
 
 mod cache;
 mod clock;
+mod lock;
 mod rate_limit;
 mod session;
 mod shelf;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::cache::Responses;
 use self::clock::Clock;
+use self::lock::Locks;
 use self::shelf::{Overflow, Shelf};
 use self::values::Values;
 use super::StoreError;
@@ -38,12 +40,14 @@ pub(crate) struct Memory {
     revoked_subjects: Mutex<Shelf<Fingerprint, Timestamp>>,
     responses: Mutex<Responses>,
     values: Mutex<Values>,
+    locks: Mutex<Locks>,
 }
 
 impl Memory {
-    /// `capacity` in bytes, of which each noun has a fifth.
+    /// `capacity` in bytes, of which each noun has a fifth, but that locks, which are small, have
+    /// some of the responses'.
     pub(crate) fn new(capacity: usize) -> Memory {
-        let share = capacity / 5;
+        let (share, locks) = (capacity / 5, capacity / 64);
         Memory {
             clock: Clock::new(),
             // Forgetting the limit that was used least recently is no harm; forgetting a session
@@ -52,8 +56,9 @@ impl Memory {
             sessions: Mutex::new(Shelf::new(share, Overflow::Refuse)),
             revoked_tokens: Mutex::new(Shelf::new(share / 2, Overflow::Refuse)),
             revoked_subjects: Mutex::new(Shelf::new(share / 2, Overflow::Refuse)),
-            responses: Mutex::new(Responses::new(share)),
+            responses: Mutex::new(Responses::new(share - locks)),
             values: Mutex::new(Shelf::new(share, Overflow::Evict)),
+            locks: Mutex::new(Locks::new(locks)),
         }
     }
 

@@ -33,8 +33,10 @@ pub(super) static PURGE: Script = script!("purge");
 pub(super) static LIST_RESPONSE: Script = script!("list_response");
 pub(super) static DELETE_IF: Script = script!("delete_if");
 pub(super) static INCREMENT: Script = script!("increment");
+pub(super) static LOCK: Script = script!("lock");
+pub(super) static RENEW: Script = script!("renew");
 
-pub(super) static ALL: [&Script; 8] = [
+pub(super) static ALL: &[&Script] = &[
     &TAKE,
     &SAVE_SESSION,
     &REVOKE_SUBJECT,
@@ -43,6 +45,8 @@ pub(super) static ALL: [&Script; 8] = [
     &LIST_RESPONSE,
     &DELETE_IF,
     &INCREMENT,
+    &LOCK,
+    &RENEW,
 ];
 
 impl Script {

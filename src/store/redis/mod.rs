@@ -6,6 +6,7 @@ mod cluster;
 mod command;
 mod discovery;
 mod endpoint;
+mod lock;
 mod node;
 mod probe;
 mod rate_limit;

@@ -5,12 +5,14 @@
 //! backend; `contract/` holds the backends to it.
 
 mod cache;
+mod lock;
 mod rate_limit;
 mod session;
 mod token;
 mod values;
 
 pub(crate) use self::cache::*;
+pub(crate) use self::lock::*;
 pub(crate) use self::rate_limit::*;
 pub(crate) use self::session::*;
 pub(crate) use self::token::*;

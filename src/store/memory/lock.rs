@@ -1,0 +1,61 @@
+use super::shelf::{Full, Overflow, Shelf};
+use super::{Memory, OnMemory, lock};
+use crate::store::StoreError;
+use crate::store::error::Kind;
+use crate::store::keys::Fingerprint;
+use crate::store::verbs::{AcquireLock, Holder, ReleaseLock, RenewLock};
+
+/// The locks that are held, and the last fencing number of any of them: one that rises for all
+/// rises for each.
+#[derive(Debug)]
+pub(super) struct Locks {
+    held: Shelf<Fingerprint, Holder>,
+    last_number: u64,
+}
+
+impl Locks {
+    pub(super) fn new(capacity: usize) -> Locks {
+        // A lock that is forgotten has two holders: a full shelf refuses.
+        Locks { held: Shelf::new(capacity, Overflow::Refuse), last_number: 0 }
+    }
+}
+
+impl OnMemory for AcquireLock {
+    fn on_memory(self, memory: &Memory) -> Result<Option<u64>, StoreError> {
+        let mut locks = lock(&memory.locks);
+        let now = memory.now();
+        if locks.held.get(&self.name, now).is_some() {
+            return Ok(None);
+        }
+        locks
+            .held
+            .insert(self.name, self.holder, 0, now.after(self.time_to_live), now)
+            .map_err(|Full| StoreError::new(Kind::Full))?;
+        locks.last_number = now.0.max(locks.last_number + 1);
+        Ok(Some(locks.last_number))
+    }
+}
+
+impl OnMemory for RenewLock {
+    fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
+        let mut locks = lock(&memory.locks);
+        let now = memory.now();
+        let held = locks.held.get(&self.name, now).is_some_and(|holder| *holder == self.holder);
+        if held {
+            locks.held.keep_until(&self.name, now.after(self.time_to_live));
+        }
+        Ok(held)
+    }
+}
+
+impl OnMemory for ReleaseLock {
+    fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
+        let mut locks = lock(&memory.locks);
+        let now = memory.now();
+        let held = locks.held.get(&self.name, now).is_some_and(|holder| *holder == self.holder);
+        if held {
+            locks.held.remove(&self.name);
+        }
+        Ok(held)
+    }
+}
