@@ -7,6 +7,7 @@ pub(crate) mod breaker;
 pub(crate) mod caching;
 mod digest;
 pub(crate) mod gcra;
+pub(crate) mod monitoring;
 mod quota;
 pub(crate) mod revocation;
 pub(crate) mod session;

@@ -10,8 +10,11 @@ use super::keys::Fingerprint;
 use super::memory::{Memory, OnMemory};
 use super::redis::{OnRedis, Redis};
 
-use super::{Health, StoreBuilder, StoreError};
+use super::verbs::{ReadInfo, Reported};
+use super::{Health, HealthWatch, StoreBuilder, StoreError};
 use crate::policy::Timestamp;
+use crate::policy::monitoring::ServerInfo;
+use crate::stopwatch::Stopwatch;
 
 /// What the layers remember things in: this process, or Redis.
 ///
@@ -190,6 +193,59 @@ impl Store {
                 T::from_redis_value(reply).map_err(|_| StoreError::new(Kind::UnexpectedReply))
             }
         }
+    }
+
+    /// Follows [`health`](Store::health) as it changes.
+    ///
+    /// ```
+    /// use tower_redis_kit::Store;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+    /// let store = Store::connect_lazy("redis://127.0.0.1:1")?;
+    /// let mut watch = store.watch_health();
+    /// assert!(!watch.current().is_up());
+    /// // By the first attempt to connect it is known why.
+    /// assert!(watch.changed().await.error().unwrap().is_refused());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn watch_health(&self) -> HealthWatch {
+        match &self.backend {
+            Backend::Memory(_) => HealthWatch::constant(self.health()),
+            Backend::Redis(redis) => HealthWatch::new(redis.watch_health()),
+        }
+    }
+
+    /// What the server says about itself, or the in-process store: memory, traffic, persistence,
+    /// replication. One round trip.
+    ///
+    /// ```
+    /// use tower_redis_kit::Store;
+    /// use tower_redis_kit::health::Contents;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+    /// let info = Store::memory().info().await?;
+    /// println!("{} used", info.memory.used.unwrap());
+    /// assert!(info.findings(Contents::Lasting).is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the server does not answer. One that answers but does not let this user run `INFO` is no
+    /// error: [`is_withheld`](ServerInfo::is_withheld) says so.
+    pub async fn info(&self) -> Result<ServerInfo, StoreError> {
+        self.read_info(ReadInfo { with_settings: true }).await?.info
+    }
+
+    pub(crate) async fn read_info(&self, read: ReadInfo) -> Result<Reported, StoreError> {
+        let took = Stopwatch::start();
+        let mut reported = self.ask(read).await?;
+        if let (Backend::Redis(_), Ok(info)) = (&self.backend, &mut reported.info) {
+            info.round_trip = took.elapsed();
+        }
+        Ok(reported)
     }
 
     /// The one dispatch: a verb to its backend.

@@ -27,4 +27,4 @@ pub(crate) use self::error::Kind;
 pub use self::error::StoreError;
 pub use self::handle::Store;
 pub(crate) use self::handle::{Asking, Portable};
-pub use self::health::Health;
+pub use self::health::{Health, HealthWatch};

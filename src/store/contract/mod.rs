@@ -3,6 +3,7 @@
 
 mod limits;
 mod locks;
+mod monitoring;
 mod responses;
 mod sessions;
 mod tokens;
@@ -63,6 +64,10 @@ macro_rules! backends {
                 only_its_holder_renews_or_releases_a_lock
                 fencing_numbers_rise_from_holder_to_holder
                 of_concurrent_callers_one_gets_the_lock
+            }
+            facts! { monitoring, $open =>
+                a_store_tells_how_it_is_doing
+                settings_are_asked_for_only_when_wanted
             }
         }
     };

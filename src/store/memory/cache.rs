@@ -14,13 +14,13 @@ use crate::store::verbs::{
 /// between a purge and its mark.
 #[derive(Debug)]
 pub(super) struct Responses {
-    stored: Shelf<Fingerprint, Tagged>,
-    purged: Shelf<Fingerprint, LastPurge>,
+    pub(super) stored: Shelf<Fingerprint, Tagged>,
+    pub(super) purged: Shelf<Fingerprint, LastPurge>,
     last_purge: LastPurge,
 }
 
 #[derive(Debug)]
-struct Tagged {
+pub(super) struct Tagged {
     response: Arc<StoredResponse>,
     tags: Vec<Fingerprint>,
 }

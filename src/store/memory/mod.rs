@@ -6,6 +6,7 @@
 mod cache;
 mod clock;
 mod lock;
+mod monitoring;
 mod rate_limit;
 mod session;
 mod shelf;

@@ -15,6 +15,18 @@ pub(super) struct Shelf<K, V> {
     weight: usize,
     capacity: usize,
     overflow: Overflow,
+    pub(super) counts: Counts,
+}
+
+/// What happened on a shelf since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+    /// Dropped for others.
+    pub(super) evicted: u64,
+    /// Dropped because their time was over.
+    pub(super) expired: u64,
 }
 
 /// What a full shelf does with a new entry.
@@ -42,18 +54,36 @@ const SWEEP: usize = 2;
 
 impl<K: Hash + Eq, V> Shelf<K, V> {
     pub(super) fn new(capacity: usize, overflow: Overflow) -> Shelf<K, V> {
-        Shelf { slots: IndexMap::new(), weight: 0, capacity, overflow }
+        let (slots, counts) = (IndexMap::new(), Counts::default());
+        Shelf { slots, weight: 0, capacity, overflow, counts }
     }
 
     pub(super) fn get(&mut self, key: &K, now: Timestamp) -> Option<&mut V> {
-        let index = self.slots.get_index_of(key)?;
-        if self.slots[index].expires <= now {
-            self.remove_at(index);
+        let index = self.slots.get_index_of(key);
+        let Some(index) = index.filter(|&index| !self.drop_if_expired(index, now)) else {
+            self.counts.misses += 1;
             return None;
-        }
+        };
+        self.counts.hits += 1;
         let slot = &mut self.slots[index];
         slot.used = now;
         Some(&mut slot.value)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(super) fn evicts(&self) -> bool {
+        self.overflow == Overflow::Evict
     }
 
     /// Puts an entry in the place of what the key had. `weight` is what the value owns beyond its
@@ -117,10 +147,8 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
 
     fn sweep(&mut self, now: Timestamp) {
         for _ in 0..SWEEP {
-            if let Some(index) = self.random_index()
-                && self.slots[index].expires <= now
-            {
-                self.remove_at(index);
+            if let Some(index) = self.random_index() {
+                self.drop_if_expired(index, now);
             }
         }
     }
@@ -140,8 +168,20 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
             }
             (None, _) => return Err(Full),
         };
-        self.remove_at(index);
+        if !self.drop_if_expired(index, now) {
+            self.counts.evicted += 1;
+            self.remove_at(index);
+        }
         Ok(())
+    }
+
+    fn drop_if_expired(&mut self, index: usize, now: Timestamp) -> bool {
+        let is_expired = self.slots[index].expires <= now;
+        if is_expired {
+            self.counts.expired += 1;
+            self.remove_at(index);
+        }
+        is_expired
     }
 
     fn random_index(&self) -> Option<usize> {
@@ -178,6 +218,23 @@ mod tests {
         assert_eq!(shelf.get(&1, Timestamp(9)), Some(&mut "a"));
         assert_eq!(shelf.get(&1, Timestamp(10)), None);
         assert_eq!(shelf.weight, 0);
+    }
+
+    #[test]
+    fn it_counts_what_happened() {
+        let mut shelf = Shelf::new(500, Overflow::Evict);
+        shelf.insert(0, (), 0, Timestamp(10), Timestamp(0)).unwrap();
+        shelf.get(&0, Timestamp(9));
+        shelf.get(&0, Timestamp(10));
+        shelf.get(&1, Timestamp(10));
+        let counts = Counts { hits: 1, misses: 2, evicted: 0, expired: 1 };
+        assert_eq!(shelf.counts, counts);
+        for key in 0..100 {
+            shelf.insert(key, (), 0, NEVER, Timestamp(11)).unwrap();
+        }
+        let evicted = 100 - shelf.len() as u64;
+        assert!(evicted > 0);
+        assert_eq!(shelf.counts, Counts { evicted, ..counts });
     }
 
     #[test]

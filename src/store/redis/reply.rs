@@ -66,3 +66,12 @@ pub(super) fn list(value: Value) -> Result<Vec<Value>, Unexpected> {
         _ => Err(Unexpected),
     }
 }
+
+/// Text in whichever form the protocol has for it; bytes that are no UTF-8 are replaced.
+pub(super) fn text(value: Value) -> Result<String, Unexpected> {
+    match value {
+        Value::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Ok(text),
+        _ => Err(Unexpected),
+    }
+}

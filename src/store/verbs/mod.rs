@@ -6,6 +6,7 @@
 
 mod cache;
 mod lock;
+mod monitoring;
 mod rate_limit;
 mod session;
 mod token;
@@ -13,6 +14,7 @@ mod values;
 
 pub(crate) use self::cache::*;
 pub(crate) use self::lock::*;
+pub(crate) use self::monitoring::*;
 pub(crate) use self::rate_limit::*;
 pub(crate) use self::session::*;
 pub(crate) use self::token::*;

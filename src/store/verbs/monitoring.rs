@@ -1,0 +1,27 @@
+use super::Verb;
+use crate::policy::monitoring::ServerInfo;
+use crate::store::StoreError;
+
+/// What the store says about itself. Never fails for what is unknown, new or garbled in it.
+///
+/// It says only what concerns the server that is asked, of which a topology may have several.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadInfo {
+    /// Whether to ask for the one setting as well that the rest does not show: whether snapshots
+    /// are due. Many a user may not read settings, and a server notes each refusal.
+    pub(crate) with_settings: bool,
+}
+
+/// The answer to [`ReadInfo`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reported {
+    /// But for the time it took, which is the caller's to measure. Withheld, or the error that the
+    /// server gave in its place.
+    pub(crate) info: Result<ServerInfo, StoreError>,
+    /// Whether settings were asked for and refused.
+    pub(crate) settings_refused: bool,
+}
+
+impl Verb for ReadInfo {
+    type Answer = Reported;
+}
