@@ -64,6 +64,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod cache;
+pub mod health;
 pub mod rate_limit;
 pub mod session;
 pub mod token;
@@ -74,10 +75,11 @@ mod gate;
 mod personal;
 mod policy;
 mod refusal;
+mod stopwatch;
 mod store;
 mod store_layer;
 
 /// The client that the store is built on, for [`Store::raw`].
 pub use redis;
-pub use store::{Health, Store, StoreBuilder, StoreError};
+pub use store::{Health, HealthWatch, Store, StoreBuilder, StoreError};
 pub use store_layer::{MissingStore, ProvideStore, StoreLayer};

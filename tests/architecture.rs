@@ -42,6 +42,9 @@ fn assert_absent(folder: &str, banned: &[&str], except: &[&str]) {
 
 const MIDDLEWARE: [&str; 4] = ["rate_limit", "session", "token", "cache"];
 
+/// The layers, and the pages, which are services of their own.
+const SPEAKS_HTTP: [&str; 5] = ["rate_limit", "session", "token", "cache", "health"];
+
 #[test]
 fn policy_only_decides() {
     let effects = [
@@ -58,7 +61,7 @@ fn policy_only_decides() {
         "tracing",
     ];
     assert_absent("src/policy", &effects, &[]);
-    for folder in MIDDLEWARE {
+    for folder in SPEAKS_HTTP {
         assert_absent("src/policy", &[&format!("crate::{folder}")], &[]);
     }
 }
@@ -66,7 +69,7 @@ fn policy_only_decides() {
 #[test]
 fn the_store_knows_no_middleware_and_no_http_framework() {
     assert_absent("src/store", &["tower", "axum", "http_body", "crate::store_layer"], &[]);
-    for folder in MIDDLEWARE {
+    for folder in SPEAKS_HTTP {
         assert_absent("src/store", &[&format!("crate::{folder}")], &["contract/mod.rs"]);
     }
 }
@@ -83,9 +86,9 @@ fn the_toolbox_and_the_layers_do_not_import_each_other() {
 }
 
 #[test]
-fn one_layer_does_not_import_another() {
-    for folder in MIDDLEWARE {
-        for other in MIDDLEWARE.iter().filter(|other| **other != folder) {
+fn what_speaks_http_does_not_import_another() {
+    for folder in SPEAKS_HTTP {
+        for other in SPEAKS_HTTP.iter().filter(|other| **other != folder) {
             assert_absent(&format!("src/{folder}"), &[&format!("crate::{other}::")], &[]);
         }
     }
@@ -113,7 +116,7 @@ fn only_the_redis_backend_names_redis_and_only_its_command_file_writes_scripts()
     for folder in ["src/policy", "src/store_layer", "src/store/memory", "src/toolbox"] {
         assert_absent(folder, &["redis::"], &[]);
     }
-    for folder in MIDDLEWARE {
+    for folder in SPEAKS_HTTP {
         assert_absent(&format!("src/{folder}"), &["redis::"], &[]);
     }
     assert_absent(
@@ -135,6 +138,11 @@ fn every_key_is_spelled_in_one_file() {
 #[test]
 fn only_the_store_layer_finds_the_store_in_extensions() {
     assert_absent("src", &["get::<Store>"], &["store_layer/service.rs"]);
+}
+
+#[test]
+fn pages_need_no_layer_and_no_framework() {
+    assert_absent("src/health", &["axum", "crate::gate", "crate::store_layer", "extensions"], &[]);
 }
 
 #[test]

@@ -147,6 +147,7 @@ fn the_examples_that_end_by_themselves_say_what_they_show() {
         ("sessions", "GET /me: 200 OK ada"),
         ("revoke_token", "laptop: 401 Unauthorized"),
         ("cache_tags", "all change: 2 dropped"),
+        ("health_pages", "GET /health/cache: 503 Service Unavailable"),
     ] {
         example::run(name, &[]).wait_for(line);
     }
