@@ -47,6 +47,7 @@ pub(crate) enum Kind {
     NotACounter,
     Ungrouped,
     Unsupported,
+    ShutDown,
 }
 
 impl StoreError {
@@ -83,7 +84,12 @@ impl StoreError {
     /// There is no working connection right now. Nothing was sent, or the connection was lost
     /// while waiting for the answer.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self.kind, Kind::Unavailable | Kind::Refused | Kind::Unresolved)
+        matches!(self.kind, Kind::Unavailable | Kind::Refused | Kind::Unresolved | Kind::ShutDown)
+    }
+
+    /// The store was [shut down](crate::Store::shutdown).
+    pub fn is_shut_down(&self) -> bool {
+        self.kind == Kind::ShutDown
     }
 
     /// Too many calls were under way; nothing was sent.
@@ -208,6 +214,7 @@ impl StoreError {
             Kind::NotACounter => "not_a_counter",
             Kind::Ungrouped => "ungrouped",
             Kind::Unsupported => "unsupported",
+            Kind::ShutDown => "shut_down",
         }
     }
 }
@@ -248,6 +255,7 @@ impl fmt::Display for StoreError {
                  `values.grouped(name)`"
             }
             Kind::Unsupported => "the store does not do this",
+            Kind::ShutDown => "the store was shut down",
         };
         match &self.subject {
             Some(subject) => write!(f, "{text} ({subject})"),

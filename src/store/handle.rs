@@ -3,10 +3,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::error::Kind;
 use super::flights::Flights;
 use super::keys::Fingerprint;
+use super::life::{Life, Running};
 use super::memory::{Memory, OnMemory};
 use super::redis::{OnRedis, Redis};
 
@@ -44,6 +46,7 @@ use crate::stopwatch::Stopwatch;
 pub struct Store {
     backend: Backend,
     flights: Arc<Flights>,
+    life: Arc<Life>,
 }
 
 #[derive(Clone)]
@@ -54,7 +57,7 @@ pub(super) enum Backend {
 
 impl Store {
     pub(super) fn new(backend: Backend) -> Store {
-        Store { backend, flights: Arc::default() }
+        Store { backend, flights: Arc::default(), life: Arc::default() }
     }
 
     /// A store in this process: nothing to install, and nothing outlives it.
@@ -149,6 +152,49 @@ impl Store {
             Backend::Memory(memory) => Health::always_up(memory.started()),
             Backend::Redis(redis) => redis.health(),
         }
+    }
+
+    /// Ends the store, when the service has stopped taking requests: locks are given back,
+    /// subscriptions end, calls under way are waited for, and connections are closed. On Redis, later
+    /// calls fail at once; clones of the handle end together.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_redis_kit::Store;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+    /// let store = Store::from_env().await?;
+    /// let lease = store.lock("report").try_acquire().await?.expect("nobody has it");
+    /// // `axum::serve(…).with_graceful_shutdown(…).await` goes here.
+    /// store.shutdown(Duration::from_secs(5)).await;
+    /// assert!(!lease.is_held());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// It takes no longer than `patience`, and seldom more than a
+    /// [deadline](StoreBuilder::deadline) or two. Says whether everything ended by itself; where Redis
+    /// is away, a lock is not given back but runs out.
+    ///
+    /// # Cancel safety
+    /// What was asked to end goes on ending.
+    pub async fn shutdown(&self, patience: Duration) -> bool {
+        let end = async {
+            self.life.end().await;
+            if let Backend::Redis(redis) = &self.backend {
+                redis.drained().await;
+            }
+        };
+        let ended = tokio::time::timeout(patience, end).await.is_ok();
+        if let Backend::Redis(redis) = &self.backend {
+            redis.close();
+        }
+        ended
+    }
+
+    /// Something that runs in the background, and ends before the store.
+    pub(crate) fn run(&self) -> Running {
+        self.life.run()
     }
 
     /// Any command at all, on the supervised connections and within the deadline: what the kit has

@@ -15,6 +15,7 @@ mod health;
 #[cfg(test)]
 mod histories;
 pub(crate) mod keys;
+mod life;
 mod memory;
 mod redis;
 mod target;
@@ -28,3 +29,4 @@ pub use self::error::StoreError;
 pub use self::handle::Store;
 pub(crate) use self::handle::{Asking, Portable};
 pub use self::health::{Health, HealthWatch};
+pub(crate) use self::life::Running;

@@ -7,6 +7,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::policy::breaker::backoff;
+use crate::store::Running;
 use crate::store::keys::Fingerprint;
 use crate::store::verbs::{AcquireLock, Holder, ReleaseLock, RenewLock};
 use crate::{Store, StoreError};
@@ -60,7 +61,8 @@ impl Lease {
     )]
     fn begin(claim: Claim, number: u64, asked: Instant) -> Lease {
         let (sender, term) = watch::channel(Term { ends: asked + claim.ttl, lost: false });
-        let renewal = Renewal { claim: claim.clone(), asked, term: sender };
+        let running = claim.store.run();
+        let renewal = Renewal { claim: claim.clone(), asked, term: sender, running };
         let renewal = tokio::spawn(renewal.run()).abort_handle();
         Lease { claim, number, term, renewal }
     }
@@ -222,6 +224,7 @@ struct Renewal {
     /// When the lock was last asked for, whatever came of it.
     asked: Instant,
     term: watch::Sender<Term>,
+    running: Running,
 }
 
 impl Renewal {
@@ -236,8 +239,13 @@ impl Renewal {
         let mut failures = 0;
         loop {
             let ends = self.term.borrow().ends;
-            let dropped = timeout_at(next.min(ends), self.term.closed()).await.is_ok();
-            if dropped {
+            let over = async {
+                tokio::select! {
+                    () = self.term.closed() => {}
+                    () = self.running.ending() => self.lose("the store is shut down"),
+                }
+            };
+            if timeout_at(next.min(ends), over).await.is_ok() {
                 return;
             }
             if !self.term.borrow().lasts() {

@@ -124,6 +124,16 @@ impl Cluster {
         }
     }
 
+    /// Every node that is connected to.
+    pub(super) fn all(&self) -> Vec<Arc<Node>> {
+        self.shared.nodes().values().cloned().collect()
+    }
+
+    /// Follows the cluster no longer.
+    pub(super) fn stop(&self) {
+        self.task.abort();
+    }
+
     /// Every node that keeps slots.
     pub(super) fn primaries(&self) -> Vec<Arc<Node>> {
         self.shared.map.load().owners().iter().map(|owner| owner.primary.clone()).collect()

@@ -213,6 +213,30 @@ impl Redis {
         node.call(&request, Lane::Bulk, by).await.map_err(|failed| failed.error)
     }
 
+    /// Refuses further calls, and waits for those under way.
+    pub(crate) async fn drained(&self) {
+        let nodes = self.nodes();
+        nodes.iter().for_each(|node| node.refuse());
+        for node in nodes {
+            node.drained().await;
+        }
+    }
+
+    /// Closes every connection for good.
+    pub(crate) fn close(&self) {
+        if let Servers::Many(cluster) = &self.servers {
+            cluster.stop();
+        }
+        self.nodes().iter().for_each(|node| node.close());
+    }
+
+    fn nodes(&self) -> Vec<Arc<Node>> {
+        match &self.servers {
+            Servers::One { node, .. } => vec![node.clone()],
+            Servers::Many(cluster) => cluster.all(),
+        }
+    }
+
     /// Whether keys may be in different slots.
     fn is_cluster(&self) -> bool {
         matches!(self.servers, Servers::Many(_))

@@ -72,6 +72,20 @@ impl Node {
         self.lanes.iter().all(Supervisor::is_up)
     }
 
+    pub(super) fn refuse(&self) {
+        self.lanes.iter().for_each(Supervisor::refuse);
+    }
+
+    pub(super) async fn drained(&self) {
+        for lane in &self.lanes {
+            lane.drained().await;
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.lanes.iter().for_each(Supervisor::close);
+    }
+
     /// Waits for the connection that `lane` means, until `by` at most.
     pub(super) async fn until_up(&self, lane: Lane, by: Instant) -> bool {
         self.lane(lane).until_up(by).await

@@ -26,6 +26,9 @@ const DIAL: Duration = Duration::from_secs(2);
 /// How often a connection is asked whether it lives, so that no request finds out that it does not.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// Added to the calls under way when no more are taken.
+const CLOSED: usize = 1 << (usize::BITS - 2);
+
 /// Keeps one connection, and answers at once while there is none.
 ///
 /// A call never waits for a connection. When one is lost the breaker is open: calls fail in
@@ -132,6 +135,28 @@ impl Supervisor {
         self.shared.call(request, by).await
     }
 
+    /// Takes no further calls.
+    pub(super) fn refuse(&self) {
+        let in_flight = &self.shared.in_flight;
+        if in_flight.load(Ordering::Relaxed) < CLOSED {
+            in_flight.fetch_add(CLOSED, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for the calls under way, of which each has a deadline.
+    pub(super) async fn drained(&self) {
+        while self.shared.in_flight.load(Ordering::Relaxed) > CLOSED {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Ends the connection for good.
+    pub(super) fn close(&self) {
+        self.task.abort();
+        self.shared.link.store(None);
+        self.shared.status.down(&StoreError::new(Kind::ShutDown));
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.shared.link.load().is_some()
     }
@@ -184,10 +209,10 @@ impl Shared {
     }
 
     async fn call(&self, request: &Request, by: Instant) -> Result<Value, Failed> {
+        let _admitted = self.admit()?;
         let Some(link) = self.link.load_full() else {
             return Err(StoreError::new(Kind::Unavailable).into());
         };
-        let _admitted = self.admit()?;
         let mut connection = link.connection.clone();
         match tokio::time::timeout_at(by, request.send(&mut connection)).await {
             Ok(Ok(value)) => {
@@ -209,10 +234,10 @@ impl Shared {
     fn admit(&self) -> Result<Admitted<'_>, StoreError> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let admitted = Admitted(&self.in_flight);
-        if before < self.limits.max_in_flight {
-            Ok(admitted)
-        } else {
-            Err(StoreError::new(Kind::Overloaded))
+        match before {
+            _ if before < self.limits.max_in_flight => Ok(admitted),
+            CLOSED.. => Err(StoreError::new(Kind::ShutDown)),
+            _ => Err(StoreError::new(Kind::Overloaded)),
         }
     }
 
