@@ -41,6 +41,11 @@ on_every_store!(
     what_cannot_be_stored_is_computed_all_the_same,
     large_values_come_back,
     any_text_is_a_key_of_its_own,
+    a_prefix_is_no_glob,
+    ten_thousand_values_go_by_their_prefix_while_others_stay,
+    an_empty_prefix_is_refused,
+    a_batch_is_done_in_order,
+    a_batch_that_cannot_be_done_does_nothing,
 );
 
 async fn a_value_comes_back_until_it_is_deleted(store: Store) {
@@ -246,6 +251,136 @@ async fn any_text_is_a_key_of_its_own(store: Store) {
         assert_eq!(values.get(key).await.unwrap(), Some(key.to_owned()));
         assert_eq!(values.grouped(key).get("x").await.unwrap(), Some(key.to_owned()));
     }
+}
+
+async fn keys_of(values: &Values, prefix: &str) -> Vec<String> {
+    let (mut found, mut keys) = (Vec::new(), values.keys_with_prefix(prefix));
+    while let Some(batch) = keys.next().await.unwrap() {
+        assert!(!batch.is_empty());
+        found.extend(batch);
+    }
+    assert_eq!(keys.next().await.unwrap(), None);
+    found.sort();
+    found.dedup();
+    found
+}
+
+async fn a_prefix_is_no_glob(store: Store) {
+    let values = store.values("values");
+    let keys = ["a*", "a*b", "ab", "a?", "[ab]", "a", "\\*", "*"];
+    values.set_many(keys.map(|key| (key, "x")), MINUTE).await.unwrap();
+    store.values("values2").set("a*", "x", MINUTE).await.unwrap();
+    values.grouped("a*").set("a*", "x", MINUTE).await.unwrap();
+    for prefix in keys {
+        let mut expected: Vec<_> = keys.iter().filter(|key| key.starts_with(prefix)).collect();
+        expected.sort();
+        assert_eq!(keys_of(&values, prefix).await.iter().collect::<Vec<_>>(), expected);
+    }
+    assert_eq!(values.delete_prefix("a*").await.unwrap(), 2);
+    assert!(values.exists("ab").await.unwrap() && values.exists("a?").await.unwrap());
+    assert!(store.values("values2").exists("a*").await.unwrap());
+    assert!(values.grouped("a*").exists("a*").await.unwrap());
+    assert_eq!(values.grouped("a*").delete_prefix("a").await.unwrap(), 1);
+}
+
+async fn ten_thousand_values_go_by_their_prefix_while_others_stay(store: Store) {
+    let values = store.values("values");
+    for thousand in 0..10 {
+        let users = (0..1_000).map(|n| (format!("user:{thousand}:{n}"), n));
+        values.set_many(users, MINUTE).await.unwrap();
+    }
+    values.set_many((0..500).map(|n| (format!("order:{n}"), n)), MINUTE).await.unwrap();
+    let mut progress = Vec::new();
+    let deleting = values.delete_prefix("user:").except(["user:0:7", "user:9:7", ""]);
+    let deleted = deleting.on_progress(|deleted| progress.push(deleted)).await.unwrap();
+    assert_eq!(deleted, 9_998);
+    assert!(progress.len() >= 20 && progress.is_sorted() && progress.last() == Some(&deleted));
+    assert_eq!(keys_of(&values, "user:").await, ["user:0:7", "user:9:7"]);
+    assert_eq!(keys_of(&values, "order:").await.len(), 500);
+    assert_eq!(values.delete_prefix("none").await.unwrap(), 0);
+}
+
+async fn an_empty_prefix_is_refused(store: Store) {
+    let values = store.values("values");
+    values.set("a", "x", MINUTE).await.unwrap();
+    for prefix in ["", &"x".repeat(257), &"*".repeat(129)] {
+        let error = values.delete_prefix(prefix).await.unwrap_err();
+        assert!(error.is_invalid_key() && error.to_string().contains("prefix"), "{error}");
+        assert!(values.keys_with_prefix(prefix).next().await.unwrap_err().is_invalid_key());
+    }
+    assert!(values.exists("a").await.unwrap());
+    assert_eq!(values.delete_prefix(&"x".repeat(256)).await.unwrap(), 0);
+}
+
+async fn a_batch_is_done_in_order(store: Store) {
+    use tower_redis_kit::toolbox::BatchOutcome::{Deleted, Kept, Stored, Sum};
+
+    let cart = store.values("cart").grouped("user 7");
+    cart.set("draft", "tea", MINUTE).await.unwrap();
+    let batch = cart.batch().set("items", &["tea"], MINUTE).delete("draft").delete("draft");
+    let batch = batch.increment("version", 2, MINUTE).increment("version", 3, MINUTE);
+    let batch = batch.expire("items", 10 * MINUTE).expire("none", MINUTE);
+    let expected = [Stored, Deleted(true), Deleted(false), Sum(2), Sum(5), Kept(true), Kept(false)];
+    assert_eq!(batch.run().await.unwrap(), expected);
+    assert!(cart.time_to_live("items").await.unwrap().unwrap() > MINUTE);
+    assert!(cart.time_to_live("version").await.unwrap().unwrap() <= MINUTE);
+    assert_eq!(cart.get("version").await.unwrap(), Some(5));
+    assert_eq!(cart.batch().run().await.unwrap(), []);
+}
+
+async fn a_batch_that_cannot_be_done_does_nothing(store: Store) {
+    let values = store.values("cart").max_size(10);
+    let two_keys = values.batch().set("a", "x", MINUTE).set("b", "x", MINUTE);
+    let error = two_keys.run().await.unwrap_err();
+    assert!(error.is_ungrouped() && error.to_string().contains("grouped"), "{error}");
+    let one_key = values.batch().set("a", "1", MINUTE).increment("a", 1, MINUTE);
+    one_key.run().await.unwrap();
+    values.delete("a").await.unwrap();
+
+    let cart = values.grouped("user 7");
+    let begun = || cart.batch().set("a", "x", MINUTE);
+    assert!(begun().delete("").run().await.unwrap_err().is_invalid_key());
+    let large = begun().set("b", "much too long", MINUTE).delete("a");
+    assert!(large.run().await.unwrap_err().is_too_large());
+    let never = begun().increment("b", 1, Duration::ZERO);
+    assert!(never.run().await.unwrap_err().is_invalid_time_to_live());
+    let of_no_group = values.grouped("").batch().delete("a").run().await.unwrap_err();
+    assert!(of_no_group.is_invalid_key());
+    assert!(!cart.exists("a").await.unwrap() && !values.exists("a").await.unwrap());
+}
+
+#[tokio::test]
+async fn on_redis_every_key_has_an_end() {
+    let (server, prefix) = (RedisServer::shared(), unique("end"));
+    let values = common::redis_under(&prefix).await.values("values");
+    values.set("a", "x", MINUTE).await.unwrap();
+    values.set_many([("b", "x"), ("c", "x")], MINUTE).await.unwrap();
+    values.set_if_absent("d", "x", MINUTE).await.unwrap();
+    values.increment("e", 1, MINUTE).await.unwrap();
+    values.increment("e", 1, MINUTE).await.unwrap();
+    values.get_or_compute("f", MINUTE, async || Ok::<_, Infallible>(1)).await.unwrap();
+    let batch = values.grouped("g").batch().set("a", "x", MINUTE).increment("b", 1, MINUTE);
+    batch.expire("a", MINUTE).run().await.unwrap();
+    values.expire("a", MINUTE).await.unwrap();
+    let ours = format!("{prefix}:value:");
+    let keys: Vec<_> = server.keys().into_iter().filter(|key| key.starts_with(&ours)).collect();
+    assert_eq!(keys.len(), 8);
+    for key in keys {
+        assert!((1..=60_000).contains(&server.ttl_ms(&key)), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_redis_refuses_a_part_of_does_nothing() {
+    let server = RedisServer::start();
+    let acl = ["ACL", "SETUSER", "narrow", "on", ">pass", "~*", "&*", "+@all", "-incrby"];
+    server.command(&acl);
+    let url = server.url().replace("redis://", "redis://narrow:pass@");
+    let cart = Store::connect(&url).await.unwrap().values("cart").grouped("user 7");
+    let batch = cart.batch().set("items", "tea", MINUTE).increment("version", 1, MINUTE);
+    let error = batch.run().await.unwrap_err();
+    assert!(error.is_forbidden(), "{error}");
+    assert!(!cart.exists("items").await.unwrap());
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ pub(crate) mod breaker;
 pub(crate) mod caching;
 mod digest;
 pub(crate) mod gcra;
+mod log_id;
 pub(crate) mod monitoring;
 mod quota;
 pub(crate) mod revocation;
@@ -14,5 +15,6 @@ pub(crate) mod session;
 mod time;
 
 pub(crate) use digest::digest;
+pub use log_id::{InvalidLogId, LogId};
 pub use quota::Quota;
 pub(crate) use time::{Timestamp, micros};

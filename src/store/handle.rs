@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::error::Kind;
 use super::flights::Flights;
-use super::keys::Fingerprint;
+use super::keys::{Fingerprint, PlacePrefix};
 use super::life::{Life, Running};
 use super::memory::{Memory, OnMemory};
 use super::redis::{OnRedis, Redis};
+use super::verbs::{Cursor, Page, ScanTarget};
 
 use super::verbs::{ReadInfo, Reported};
 use super::{Health, HealthWatch, StoreBuilder, StoreError};
@@ -307,6 +308,27 @@ impl Store {
         match &self.backend {
             Backend::Memory(memory) => memory.now(),
             Backend::Redis(redis) => redis.now(),
+        }
+    }
+
+    /// What together holds all keys.
+    pub(crate) fn scan_targets(&self) -> Result<Vec<ScanTarget>, StoreError> {
+        match &self.backend {
+            Backend::Memory(_) => Ok(vec![ScanTarget::default()]),
+            Backend::Redis(redis) => redis.scan_targets(),
+        }
+    }
+
+    /// A page of the places of values that begin with `prefix`, on one target.
+    pub(crate) async fn scan_values(
+        &self,
+        target: &ScanTarget,
+        prefix: &PlacePrefix,
+        from: Cursor,
+    ) -> Result<Page, StoreError> {
+        match &self.backend {
+            Backend::Memory(memory) => Ok(memory.scan_values(prefix)),
+            Backend::Redis(redis) => redis.scan_values(target, prefix, from).await,
         }
     }
 

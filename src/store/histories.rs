@@ -11,8 +11,8 @@ use serde_json::json;
 use support::RedisServer;
 
 use super::Store;
-use super::keys::Fingerprint;
-use super::verbs::*;
+use super::keys::{Fingerprint, Namespace, Place};
+use super::verbs::{self, *};
 use crate::policy::Timestamp;
 use crate::policy::caching::{Freshness, StoredResponse, Vary};
 use crate::policy::session::{Changes, Fields, Record};
@@ -75,6 +75,15 @@ enum Act {
         lock: u8,
         holder: u8,
     },
+    /// One of the acts on values, by its number.
+    OnValue {
+        act: u8,
+        place: u8,
+        value: u8,
+    },
+    Batch {
+        acts: Vec<(u8, u8, u8)>,
+    },
 }
 
 fn acts() -> impl Strategy<Value = Act> {
@@ -102,7 +111,13 @@ fn acts() -> impl Strategy<Value = Act> {
         name.clone().prop_map(|uri| Act::PurgeUri { uri }),
         (name.clone(), name.clone()).prop_map(|(lock, holder)| Act::Acquire { lock, holder }),
         (name.clone(), name.clone()).prop_map(|(lock, holder)| Act::Renew { lock, holder }),
-        (name.clone(), name).prop_map(|(lock, holder)| Act::Release { lock, holder }),
+        (name.clone(), name.clone()).prop_map(|(lock, holder)| Act::Release { lock, holder }),
+        (0u8..7, name.clone(), 0u8..6).prop_map(|(act, place, value)| Act::OnValue {
+            act,
+            place,
+            value
+        }),
+        prop::collection::vec((0u8..5, name, 0u8..6), 1..6).prop_map(|acts| Act::Batch { acts }),
     ]
 }
 
@@ -115,9 +130,35 @@ struct Run<'a> {
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
+const TEXTS: [&str; 6] = ["", "text", "7", "-7", "007", "9223372036854775807"];
+
+const NUMBERS: [i64; 6] = [0, 1, -1, 7, i64::MAX, i64::MIN];
+
 impl Run<'_> {
     fn name(&self, noun: &str, name: u8) -> Fingerprint {
         Fingerprint::of(&[noun.as_bytes(), &self.history.to_be_bytes(), &[name]])
+    }
+
+    fn place(&self, place: u8) -> Place {
+        Namespace::new("things")
+            .grouped(&self.history.to_string())
+            .place(&place.to_string())
+            .unwrap()
+    }
+
+    fn acts(&self, (act, place, value): (u8, u8, u8)) -> Vec<verbs::Act> {
+        let (place, time_to_live) = (self.place(place), HOUR);
+        let value = usize::from(value);
+        let store = |text: &'static str, if_absent| {
+            let (place, value) = (place.clone(), text.into());
+            verbs::Act::Store { place, value, time_to_live, if_absent }
+        };
+        match act {
+            0 => vec![verbs::Act::Delete { place }],
+            1 => vec![verbs::Act::Expire { place, time_to_live }],
+            2 => vec![store("0", true), verbs::Act::Add { place, by: NUMBERS[value] }],
+            act => vec![store(TEXTS[value], act == 3)],
+        }
     }
 
     fn record(&self, version: u32, value: u8) -> Record {
@@ -213,6 +254,33 @@ impl Run<'_> {
             Act::Release { lock, holder } => {
                 let (name, holder) = (self.name("lock", lock), Holder([holder; 16]));
                 format!("{:?}", store.ask(ReleaseLock { name, holder }).await)
+            }
+            Act::OnValue { act, place, value } => self.on_value(act, place, value).await,
+            Act::Batch { ref acts } => {
+                let acts = acts.iter().flat_map(|act| self.acts(*act)).collect();
+                format!("{:?}", store.ask(Batch { acts }).await)
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    async fn on_value(&self, act: u8, place: u8, value: u8) -> String {
+        let (store, place) = (self.store, self.place(place));
+        let (text, by) = (TEXTS[usize::from(value)], NUMBERS[usize::from(value)]);
+        let (value, values) = (text.into(), vec![(place.clone(), text.into())]);
+        match act {
+            0 => format!("{:?}", store.ask(LoadValues { places: vec![place] }).await),
+            1 => format!("{:?}", store.ask(TakeValue { place }).await),
+            2 => format!("{:?}", store.ask(DeleteValues { places: vec![place] }).await),
+            3 => format!("{:?}", store.ask(DeleteValuesIf { values }).await),
+            4 => {
+                format!("{:?}", store.ask(Increment { place, by, time_to_live: HOUR }).await)
+            }
+            act => {
+                let if_absent = act == 5;
+                let set = StoreValue { place, value, time_to_live: HOUR, if_absent };
+                format!("{:?}", store.ask(set).await)
             }
         }
     }

@@ -67,6 +67,9 @@ pub(crate) enum Subject {
 /// The longest text that a handler can name something by, in bytes.
 const LONGEST_TEXT: usize = 512;
 
+/// The longest glob that a scan can match, in bytes: the server tries it on every key it has.
+const LONGEST_GLOB: usize = 256;
+
 /// Where a handler keeps something, without the store's prefix: `articles:7`, or
 /// `cart:{user 7}:items` in a group.
 ///
@@ -79,7 +82,15 @@ impl Place {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
+
+    pub(crate) fn begins_with(&self, prefix: &PlacePrefix) -> bool {
+        self.0.starts_with(&prefix.0)
+    }
 }
+
+/// What the places of a scan begin with.
+#[derive(Clone)]
+pub(crate) struct PlacePrefix(String);
 
 /// A namespace of places, and in it the group whose places share a cluster slot.
 #[derive(Clone)]
@@ -112,7 +123,7 @@ impl Namespace {
 
     /// The group of this name. One that cannot be is an error of every place in it.
     pub(crate) fn grouped(&self, group: &str) -> Namespace {
-        let tag = check_length(group, "a group is 1 to 512 bytes").map(|()| {
+        let tag = check_text(group, "a group is 1 to 512 bytes").map(|()| {
             let mut tag = String::with_capacity(group.len() + "{}:".len());
             tag.push('{');
             escape(group, &mut tag);
@@ -122,11 +133,38 @@ impl Namespace {
         Namespace { name: self.name.clone(), group: Some(tag) }
     }
 
+    /// The place that has the namespace's name, where there is one only.
+    pub(crate) fn whole(&self) -> Place {
+        Place(self.name.clone())
+    }
+
     pub(crate) fn place(&self, text: &str) -> Result<Place, StoreError> {
-        check_length(text, "a key is 1 to 512 bytes")?;
+        check_text(text, "a key is 1 to 512 bytes")?;
         let mut place = self.head()?;
         escape(text, &mut place);
         Ok(Place(place.into()))
+    }
+
+    /// What the places whose text begins with `text` begin with.
+    pub(crate) fn prefix(&self, text: &str) -> Result<PlacePrefix, StoreError> {
+        if text.is_empty() {
+            let fix = "an empty prefix names all there is: give the keys of one kind a prefix in \
+                       common; to leave all behind, change the namespace's name and let them expire";
+            return Err(StoreError::about(Kind::InvalidKey, fix));
+        }
+        let mut prefix = self.head()?;
+        let head = prefix.len();
+        escape(text, &mut prefix);
+        if glob(&prefix[head..]).len() > LONGEST_GLOB {
+            let fix = "a prefix is at most 256 bytes, as it is escaped for a scan";
+            return Err(StoreError::about(Kind::InvalidKey, fix));
+        }
+        Ok(PlacePrefix(prefix))
+    }
+
+    /// The text of a place in this namespace and group.
+    pub(crate) fn text(&self, place: &Place) -> Option<String> {
+        unescape(place.0.strip_prefix(self.head().ok()?.as_str())?)
     }
 
     fn head(&self) -> Result<String, StoreError> {
@@ -140,7 +178,8 @@ impl Namespace {
     }
 }
 
-fn check_length(text: &str, rule: &'static str) -> Result<(), StoreError> {
+/// Bounds what somebody is named by.
+pub(crate) fn check_text(text: &str, rule: &'static str) -> Result<(), StoreError> {
     if (1..=LONGEST_TEXT).contains(&text.len()) {
         Ok(())
     } else {
@@ -159,10 +198,40 @@ fn escape(text: &str, key: &mut String) {
     }
 }
 
+/// Takes `escape` back; `None` for what it does not make.
+fn unescape(key: &str) -> Option<String> {
+    let mut parts = key.split('%');
+    let mut text = parts.next()?.to_owned();
+    for part in parts {
+        let byte = u8::from_str_radix(part.get(..2)?, 16).ok()?;
+        text.push(char::from(byte));
+        text.push_str(&part[2..]);
+    }
+    Some(text)
+}
+
+/// A glob that matches this text alone.
+fn glob(text: &str) -> String {
+    let mut glob = String::with_capacity(text.len() + LONGEST_NAME);
+    for char in text.chars() {
+        if r"*?[\".contains(char) {
+            glob.push('\\');
+        }
+        glob.push(char);
+    }
+    glob
+}
+
 /// Never the text: it may be a user's.
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PlacePrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlacePrefix").finish_non_exhaustive()
     }
 }
 
@@ -245,7 +314,28 @@ impl Keys {
 
     /// A handler's value.
     pub(crate) fn value(&self, place: &Place) -> String {
-        self.begin(&[":value:", &place.0])
+        self.begin(&[VALUE, &place.0])
+    }
+
+    /// The glob of the values whose places begin like this.
+    pub(crate) fn values_glob(&self, prefix: &PlacePrefix) -> String {
+        self.begin(&[VALUE, &glob(&prefix.0), "*"])
+    }
+
+    /// The place of the value at a key.
+    pub(crate) fn place_of_value(&self, key: &str) -> Option<Place> {
+        let place = key.strip_prefix(&*self.prefix)?.strip_prefix(VALUE)?;
+        Some(Place(place.into()))
+    }
+
+    /// A log.
+    pub(crate) fn log(&self, log: &Place) -> String {
+        self.begin(&[":log:", &log.0])
+    }
+
+    /// Who is present, by when that ends.
+    pub(crate) fn presence(&self, presence: &Place) -> String {
+        self.begin(&[":presence:", &presence.0])
     }
 
     /// There while a lock is held: its holder. In one slot with its number.
@@ -288,6 +378,8 @@ impl Keys {
     }
 }
 
+const VALUE: &str = ":value:";
+
 /// An IPv6 address in full; a fingerprint in braces is shorter.
 const LONGEST_NAME: usize = 39;
 
@@ -313,22 +405,27 @@ mod tests {
         }
 
         #[test]
-        fn the_text_of_a_place_moves_no_slot(
+        fn a_place_gives_its_text_back_and_moves_no_slot(
             text in "\\PC{1,40}|[{}%:*\\x00-\\x7f]{1,40}",
             group in "\\PC{1,20}|[{}%:]{1,20}",
         ) {
             let alone = Namespace::new("a:b");
             let place = alone.place(&text).unwrap();
+            prop_assert_eq!(alone.text(&place), Some(text.clone()));
             let moves = |key: &str| key.contains(['{', '}']) || key.contains('\0');
             prop_assert!(!moves(&place.0));
+            prop_assert!(place.begins_with(&alone.prefix(&text).unwrap()));
+
             let grouped = alone.grouped(&group);
             let place = grouped.place(&text).unwrap();
+            prop_assert_eq!(grouped.text(&place), Some(text.clone()));
 
             // The cluster hashes what is between the first `{` and the first `}` after it.
             let key = Keys::new("kit").value(&place);
             let (_, tagged) = key.split_once('{').unwrap();
             let (tag, rest) = tagged.split_once('}').unwrap();
             prop_assert!(!tag.is_empty() && !moves(rest));
+            prop_assert_eq!(unescape(tag), Some(group));
         }
 
         #[test]
@@ -351,7 +448,10 @@ mod tests {
         for text in ["", &"x".repeat(513)] {
             assert!(values.place(text).unwrap_err().is_invalid_key());
             assert!(values.grouped(text).place("x").unwrap_err().is_invalid_key());
+            assert!(values.prefix(text).unwrap_err().is_invalid_key());
         }
         assert!(values.place(&"x".repeat(512)).is_ok());
+        assert!(values.prefix(&"x".repeat(256)).is_ok());
+        assert!(values.prefix(&"*".repeat(129)).unwrap_err().is_invalid_key());
     }
 }

@@ -13,7 +13,7 @@ use crate::store::verbs::{DeleteValuesIf, LoadValues, StoreValues};
 
 impl Values {
     /// Stores several values for `time_to_live`, in one round trip. Each is stored by itself; for
-    /// all or nothing, use a batch. Nothing is stored when a key or a value cannot be.
+    /// all or nothing, use a [batch](Values::batch). Nothing is stored when a key or a value cannot be.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

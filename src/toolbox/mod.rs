@@ -6,6 +6,8 @@
 //! |---|---|---|
 //! | [`store.values("articles")`](crate::Store::values) | [`Values`] | caches, counters, one-time codes |
 //! | [`store.lock("report")`](crate::Store::lock) | [`Lock`], [`Lease`] | what one of many processes does |
+//! | [`store.log("audit")`](crate::Store::log) | [`Log`] | audit logs, histories |
+//! | [`store.presence("site")`](crate::Store::presence) | [`Presence`] | who is online |
 //!
 //! ```
 //! use std::time::Duration;
@@ -34,15 +36,24 @@
 //! [`StoreError`](crate::StoreError); the exceptions say so. None is repeated: a write that timed
 //! out may have been made.
 
+mod batch;
 mod codec;
 mod compute;
 mod counters;
 mod lease;
 mod lock;
+mod log;
 mod many;
 mod plain;
+mod presence;
+mod scan;
 mod values;
 
+pub use self::batch::{Batch, BatchOutcome};
 pub use self::lease::Lease;
 pub use self::lock::Lock;
+pub use self::log::Log;
+pub use self::presence::Presence;
+pub use self::scan::{DeletePrefix, KeysWithPrefix};
 pub use self::values::Values;
+pub use crate::policy::{InvalidLogId, LogId};

@@ -106,7 +106,7 @@ impl Store {
 
 impl Values {
     /// The values of one group, such as a user's cart. The keys of a group share a slot of a Redis
-    /// cluster, which a batch over several of them needs; they are apart from those of other
+    /// cluster, which a [batch](Values::batch) over several of them needs; they are apart from those of other
     /// groups and of no group. A group's name follows the rules of keys.
     ///
     /// ```

@@ -1,10 +1,14 @@
 //! What every backend owes to its callers: one suite, run on each of them. Facts are in one file per
 //! noun.
 
+mod batches;
 mod limits;
 mod locks;
+mod logs;
 mod monitoring;
+mod presences;
 mod responses;
+mod scans;
 mod sessions;
 mod tokens;
 mod values;
@@ -68,6 +72,25 @@ macro_rules! backends {
             facts! { monitoring, $open =>
                 a_store_tells_how_it_is_doing
                 settings_are_asked_for_only_when_wanted
+            }
+            facts! { batches, $open =>
+                a_batch_answers_each_act_in_its_place
+                nobody_sees_a_part_of_a_batch
+                an_addition_to_no_counter_is_an_error_in_its_place
+            }
+            facts! { logs, $open =>
+                a_log_is_read_in_the_order_it_was_written_in
+                a_log_drops_its_oldest_entries
+                a_log_is_kept_by_being_written_to
+                concurrent_writers_lose_no_entry
+            }
+            facts! { presences, $open =>
+                somebody_is_present_for_a_while
+                the_last_touch_counts
+            }
+            facts! { scans, $open =>
+                a_scan_finds_what_begins_with_the_prefix_and_nothing_else
+                a_scan_finds_all_of_thousands
             }
         }
     };

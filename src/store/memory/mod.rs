@@ -3,11 +3,15 @@
 //! Shelves, by noun, each behind its own lock and bounded in bytes. No lock is held
 //! across an await, and nothing runs in the background: what expired makes room when it is met.
 
+mod batch;
 mod cache;
 mod clock;
 mod lock;
+mod log;
 mod monitoring;
+mod presence;
 mod rate_limit;
+mod scan;
 mod session;
 mod shelf;
 mod token;
@@ -18,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::cache::Responses;
 use self::clock::Clock;
 use self::lock::Locks;
+use self::log::Logs;
+use self::presence::Presences;
 use self::shelf::{Overflow, Shelf};
 use self::values::Values;
 use super::StoreError;
@@ -42,24 +48,28 @@ pub(crate) struct Memory {
     responses: Mutex<Responses>,
     values: Mutex<Values>,
     locks: Mutex<Locks>,
+    logs: Mutex<Logs>,
+    presences: Mutex<Presences>,
 }
 
 impl Memory {
-    /// `capacity` in bytes, of which each noun has a fifth, but that locks, which are small, have
-    /// some of the responses'.
+    /// `capacity` in bytes, of which each noun has a sixth, but that locks and presences, which are
+    /// small, have some of the logs'.
     pub(crate) fn new(capacity: usize) -> Memory {
-        let (share, locks) = (capacity / 5, capacity / 64);
+        let (share, locks, presences) = (capacity / 6, capacity / 64, capacity / 32);
         Memory {
             clock: Clock::new(),
-            // Forgetting the limit that was used least recently is no harm; forgetting a session
-            // or a revocation is, so these refuse new ones instead.
+            // Forgetting the limit that was used least recently is no harm; forgetting a session,
+            // a revocation or a log is, so these refuse new ones instead.
             limits: Mutex::new(Shelf::new(share, Overflow::Evict)),
             sessions: Mutex::new(Shelf::new(share, Overflow::Refuse)),
             revoked_tokens: Mutex::new(Shelf::new(share / 2, Overflow::Refuse)),
             revoked_subjects: Mutex::new(Shelf::new(share / 2, Overflow::Refuse)),
-            responses: Mutex::new(Responses::new(share - locks)),
+            responses: Mutex::new(Responses::new(share)),
             values: Mutex::new(Shelf::new(share, Overflow::Evict)),
             locks: Mutex::new(Locks::new(locks)),
+            logs: Mutex::new(Shelf::new(share - presences - locks, Overflow::Refuse)),
+            presences: Mutex::new(Shelf::new(presences, Overflow::Refuse)),
         }
     }
 

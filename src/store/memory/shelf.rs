@@ -58,6 +58,11 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         Shelf { slots, weight: 0, capacity, overflow, counts }
     }
 
+    /// Whether an entry of this weight has room where there is nothing else.
+    pub(super) fn can_hold(&self, weight: usize) -> bool {
+        Self::with_slot(weight) <= self.capacity
+    }
+
     pub(super) fn get(&mut self, key: &K, now: Timestamp) -> Option<&mut V> {
         let index = self.slots.get_index_of(key);
         let Some(index) = index.filter(|&index| !self.drop_if_expired(index, now)) else {
@@ -96,7 +101,7 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<(), Full> {
-        let weight = weight + size_of::<K>() + size_of::<Slot<V>>() + size_of::<usize>() * 4;
+        let weight = Self::with_slot(weight);
         if let Some(index) = self.slots.get_index_of(&key) {
             self.remove_at(index);
         }
@@ -124,9 +129,29 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         }
     }
 
+    /// Gives an entry that has changed its new weight, or leaves it the old one. For shelves that
+    /// refuse: others might drop that very entry.
+    pub(super) fn reweigh(&mut self, key: &K, weight: usize, now: Timestamp) -> Result<(), Full> {
+        let after = Self::with_slot(weight);
+        let before = self.slots.get(key).map_or(0, |slot| slot.weight);
+        while self.weight - before + after > self.capacity {
+            self.make_room(now)?;
+        }
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.weight = after;
+            self.weight = self.weight - before + after;
+        }
+        Ok(())
+    }
+
     /// When an entry ends, if it is there.
     pub(super) fn expires(&self, key: &K, now: Timestamp) -> Option<Timestamp> {
         self.slots.get(key).map(|slot| slot.expires).filter(|expires| *expires > now)
+    }
+
+    /// The keys of all entries, in no order.
+    pub(super) fn keys(&self, now: Timestamp) -> impl Iterator<Item = &K> {
+        self.slots.iter().filter(move |(_, slot)| slot.expires > now).map(|(key, _)| key)
     }
 
     /// Drops every entry that `drops` names, and says how many had not expired by `now`.
@@ -143,6 +168,10 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         });
         self.weight = weight;
         dropped
+    }
+
+    fn with_slot(weight: usize) -> usize {
+        weight + size_of::<K>() + size_of::<Slot<V>>() + size_of::<usize>() * 4
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -266,6 +295,20 @@ mod tests {
         assert!(shelf.get(&0, Timestamp(0)).is_some());
         assert_eq!(shelf.insert(key, (), 0, NEVER, Timestamp(49)), Err(Full));
         assert_eq!(shelf.insert(key, (), 0, NEVER, Timestamp(50)), Ok(()));
+    }
+
+    #[test]
+    fn an_entry_grows_only_where_there_is_room() {
+        let mut shelf = Shelf::new(1_000, Overflow::Refuse);
+        shelf.insert(1, (), 0, NEVER, Timestamp(0)).unwrap();
+        shelf.insert(2, (), 400, Timestamp(50), Timestamp(0)).unwrap();
+        assert_eq!(shelf.reweigh(&1, 600, Timestamp(0)), Err(Full));
+        assert_eq!(shelf.reweigh(&1, 300, Timestamp(0)), Ok(()));
+        assert_eq!(shelf.reweigh(&1, 600, Timestamp(50)), Ok(()));
+        assert_eq!(shelf.get(&2, Timestamp(50)), None);
+        assert_eq!(shelf.reweigh(&1, 1_000, Timestamp(50)), Err(Full));
+        shelf.remove(&1);
+        assert_eq!(shelf.weight, 0);
     }
 
     #[test]

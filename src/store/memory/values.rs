@@ -103,7 +103,7 @@ pub(super) fn store(
     expires: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let weight = place.len() + value.len();
+    let weight = weight(&place, &value);
     values.insert(place, value, weight, expires, now).map_err(|Full| StoreError::new(Kind::Full))
 }
 
@@ -142,6 +142,10 @@ pub(super) fn add(
     let Some(sum) = count.checked_add(by) else { return Ok(None) };
     store(values, place, sum.to_string().into(), expires, now)?;
     Ok(Some(sum))
+}
+
+pub(super) fn weight(place: &Place, value: &Bytes) -> usize {
+    place.len() + value.len()
 }
 
 /// As Redis reads an integer: spelled the one way that it spells it itself.

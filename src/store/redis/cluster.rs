@@ -19,6 +19,7 @@ use super::supervisor::{Failed, Limits, Redirect, Whereabouts};
 use crate::store::StoreError;
 use crate::store::error::Kind;
 use crate::store::target::HostPort;
+use crate::store::verbs::ScanTarget;
 
 /// The nodes of a cluster, each with supervised connections of its own: one that hangs takes the
 /// keys in its slots down and no others.
@@ -134,9 +135,28 @@ impl Cluster {
         self.task.abort();
     }
 
-    /// Every node that keeps slots.
-    pub(super) fn primaries(&self) -> Vec<Arc<Node>> {
-        self.shared.map.load().owners().iter().map(|owner| owner.primary.clone()).collect()
+    /// The nodes that keep slots. Without one of them, what is found is not all.
+    pub(super) fn primaries(&self) -> Result<Vec<ScanTarget>, StoreError> {
+        let map = self.shared.map.load();
+        if !map.is_whole() {
+            self.shared.stale.notify_one();
+            return Err(StoreError::new(Kind::Unavailable));
+        }
+        let nodes = self.shared.nodes();
+        let keeps =
+            |node: &Arc<Node>| map.owners().iter().any(|owner| Arc::ptr_eq(&owner.primary, node));
+        let found = nodes.iter().filter(|(_, node)| keeps(node));
+        Ok(found.map(|((place, _), _)| ScanTarget(place.to_string())).collect())
+    }
+
+    /// The node of that name, if it still is there.
+    pub(super) fn primary(&self, target: &ScanTarget) -> Result<Arc<Node>, StoreError> {
+        let nodes = self.shared.nodes();
+        let named = |(place, role): &(HostPort, Role)| {
+            *role == Role::Primary && place.to_string() == target.0
+        };
+        let found = nodes.iter().find(|(node, _)| named(node)).map(|(_, node)| node.clone());
+        found.ok_or(StoreError::new(Kind::Unavailable))
     }
 
     /// A node that answers, for connections of another kind.

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, ToRedisArgs, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, ToRedisArgs, Value};
 
 use crate::policy::breaker::{Failure, gives_up};
 
@@ -35,6 +35,8 @@ pub(super) static DELETE_IF: Script = script!("delete_if");
 pub(super) static INCREMENT: Script = script!("increment");
 pub(super) static LOCK: Script = script!("lock");
 pub(super) static RENEW: Script = script!("renew");
+pub(super) static PRESENCE_TOUCH: Script = script!("presence_touch");
+pub(super) static PRESENCE_LIST: Script = script!("presence_list");
 
 pub(super) static ALL: &[&Script] = &[
     &TAKE,
@@ -47,6 +49,8 @@ pub(super) static ALL: &[&Script] = &[
     &INCREMENT,
     &LOCK,
     &RENEW,
+    &PRESENCE_TOUCH,
+    &PRESENCE_LIST,
 ];
 
 impl Script {
@@ -153,7 +157,6 @@ pub(crate) enum Request {
     Together(Vec<Command>),
     /// All or nothing, and nothing in between: `MULTI` and `EXEC`. Their keys are in one slot.
     /// Answered as `Together`.
-    #[expect(dead_code, reason = "what handlers can do with the store is on its way")]
     Atomic(Vec<Command>),
     /// The strings at several keys, which may be in different slots: `MGET`, and its answer.
     GetAll(Vec<String>),
@@ -184,16 +187,26 @@ impl Request {
     }
 }
 
+/// Why a transaction was given up: what the server said to the first command that it refused.
+fn cause(error: RedisError) -> RedisError {
+    if error.kind() != ErrorKind::Server(ServerErrorKind::ExecAbort) {
+        return error;
+    }
+    let refused = error.clone().into_server_errors();
+    refused.and_then(|refused| Some(refused.first()?.1.clone().into())).unwrap_or(error)
+}
+
 async fn atomically(
     commands: &[Command],
     connection: &mut MultiplexedConnection,
 ) -> RedisResult<Value> {
     let mut pipe = redis::pipe();
-    pipe.atomic();
+    // Or one command that failed would discard every reply.
+    pipe.atomic().ignore_errors();
     for command in commands {
         pipe.add_command(command.cmd.clone());
     }
-    pipe.query_async(connection).await
+    pipe.query_async(connection).await.map_err(cause)
 }
 
 async fn together(

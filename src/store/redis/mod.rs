@@ -1,6 +1,7 @@
 //! The store on Redis: `endpoint` says where, `supervisor` keeps a connection, `node` a server's
 //! connections, `cluster` many nodes; one file per noun says how each verb is spelled.
 
+mod batch;
 mod cache;
 mod cluster;
 mod command;
@@ -8,12 +9,15 @@ mod discovery;
 mod endpoint;
 mod info;
 mod lock;
+mod log;
 mod monitoring;
 mod node;
+mod presence;
 mod probe;
 mod rate_limit;
 mod raw;
 mod reply;
+mod scan;
 mod sentinel;
 mod session;
 mod slots;
@@ -197,20 +201,6 @@ impl Redis {
             Servers::One { whereabouts, .. } => whereabouts.locate().await?.pubsub().await,
             Servers::Many(cluster) => cluster.any_endpoint()?.pubsub().await,
         }
-    }
-
-    /// Every server that holds keys.
-    fn primaries(&self) -> Vec<Arc<Node>> {
-        match &self.servers {
-            Servers::One { node, .. } => vec![node.clone()],
-            Servers::Many(cluster) => cluster.primaries(),
-        }
-    }
-
-    /// Sends a request to one server, whatever its keys.
-    async fn call_on(&self, node: &Node, request: Request) -> Result<redis::Value, StoreError> {
-        let by = self.by(Lane::Bulk);
-        node.call(&request, Lane::Bulk, by).await.map_err(|failed| failed.error)
     }
 
     /// Refuses further calls, and waits for those under way.

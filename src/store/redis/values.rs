@@ -15,6 +15,7 @@ use crate::store::verbs::{
 
 impl OnRedis for LoadValues {
     const LANE: Lane = Lane::Bulk;
+    const FROM_REPLICA: bool = true;
 
     fn request(&self, keys: &Keys) -> Request {
         Request::GetAll(self.places.iter().map(|place| keys.value(place)).collect())
@@ -69,9 +70,7 @@ impl OnRedis for StoreValues {
 
 impl OnRedis for DeleteValues {
     fn request(&self, keys: &Keys) -> Request {
-        // `UNLINK` frees large values beside the commands that follow.
-        let unlink = |place: &Place| Command::new("UNLINK").arg(keys.value(place));
-        Request::Together(self.places.iter().map(unlink).collect())
+        Request::Together(self.places.iter().map(|place| unlink(keys, place)).collect())
     }
 
     fn answer(reply: Value) -> Result<Vec<Result<bool, StoreError>>, Unexpected> {
@@ -135,11 +134,16 @@ impl OnRedis for Increment {
     }
 }
 
-fn set(keys: &Keys, place: &Place, value: &[u8], time_to_live: Duration) -> Command {
+pub(super) fn set(keys: &Keys, place: &Place, value: &[u8], time_to_live: Duration) -> Command {
     Command::new("SET").arg(keys.value(place)).arg(value).arg("PX").arg(millis(time_to_live))
 }
 
-fn expire(keys: &Keys, place: &Place, time_to_live: Duration) -> Command {
+/// `UNLINK` frees a large value beside the commands that follow.
+pub(super) fn unlink(keys: &Keys, place: &Place) -> Command {
+    Command::new("UNLINK").arg(keys.value(place))
+}
+
+pub(super) fn expire(keys: &Keys, place: &Place, time_to_live: Duration) -> Command {
     Command::new("PEXPIRE").arg(keys.value(place)).arg(millis(time_to_live))
 }
 

@@ -4,18 +4,26 @@
 //! on. Being values, several verbs can travel together. Each says here what it means on every
 //! backend; `contract/` holds the backends to it.
 
+mod batch;
 mod cache;
 mod lock;
+mod log;
 mod monitoring;
+mod presence;
 mod rate_limit;
+mod scan;
 mod session;
 mod token;
 mod values;
 
+pub(crate) use self::batch::*;
 pub(crate) use self::cache::*;
 pub(crate) use self::lock::*;
+pub(crate) use self::log::*;
 pub(crate) use self::monitoring::*;
+pub(crate) use self::presence::*;
 pub(crate) use self::rate_limit::*;
+pub(crate) use self::scan::*;
 pub(crate) use self::session::*;
 pub(crate) use self::token::*;
 pub(crate) use self::values::*;

@@ -1,0 +1,97 @@
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::shelf::{Full, Shelf};
+use super::{Memory, OnMemory, lock};
+use crate::policy::Timestamp;
+use crate::store::StoreError;
+use crate::store::error::Kind;
+use crate::store::keys::Place;
+use crate::store::verbs::{Leave, Present, Touch, WhoIsPresent};
+
+pub(super) type Presences = Shelf<Place, Presence>;
+
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    /// When each ends, in milliseconds: as on Redis, so that the order is the same.
+    ends: HashMap<Arc<str>, u64>,
+    by_end: BTreeSet<(u64, Arc<str>)>,
+    weight: usize,
+}
+
+impl Presence {
+    fn remove(&mut self, who: &Arc<str>) {
+        if let Some(end) = self.ends.remove(who) {
+            self.by_end.remove(&(end, who.clone()));
+            self.weight -= weight(who);
+        }
+    }
+
+    fn remove_ended(&mut self, now: u64) {
+        while let Some((_, who)) = self.by_end.first().filter(|(end, _)| *end <= now).cloned() {
+            self.remove(&who);
+        }
+    }
+}
+
+impl OnMemory for Touch {
+    fn on_memory(self, memory: &Memory) -> Result<(), StoreError> {
+        let Touch { presence: place, who, time_to_live } = self;
+        let mut presences = lock(&memory.presences);
+        let now = memory.now();
+        let ends = now.after(time_to_live);
+        let full = |Full| StoreError::new(Kind::Full);
+        if presences.get(&place, now).is_none() {
+            presences
+                .insert(place.clone(), Presence::default(), place.len(), ends, now)
+                .map_err(full)?;
+        }
+        let presence = presences.get(&place, now).ok_or(Full).map_err(full)?;
+        presence.remove_ended(millis(now));
+        let more = if presence.ends.contains_key(&who) { 0 } else { weight(&who) };
+        let after = place.len() + presence.weight + more;
+        presences.reweigh(&place, after, now).map_err(full)?;
+        let presence = presences.get(&place, now).ok_or(Full).map_err(full)?;
+        presence.remove(&who);
+        presence.weight += weight(&who);
+        presence.by_end.insert((millis(ends), who.clone()));
+        presence.ends.insert(who, millis(ends));
+        let expires = presences.expires(&place, now).max(Some(ends)).unwrap_or(ends);
+        presences.keep_until(&place, expires);
+        Ok(())
+    }
+}
+
+impl OnMemory for WhoIsPresent {
+    fn on_memory(self, memory: &Memory) -> Result<Present, StoreError> {
+        let now = memory.now();
+        let mut presences = lock(&memory.presences);
+        let Some(presence) = presences.get(&self.presence, now) else {
+            return Ok(Present { count: 0, who: Vec::new() });
+        };
+        presence.remove_ended(millis(now));
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let who = presence.by_end.iter().rev().take(limit).map(|(_, who)| who.to_string());
+        Ok(Present { count: presence.ends.len() as u64, who: who.collect() })
+    }
+}
+
+impl OnMemory for Leave {
+    fn on_memory(self, memory: &Memory) -> Result<(), StoreError> {
+        let now = memory.now();
+        if let Some(presence) = lock(&memory.presences).get(&self.presence, now) {
+            presence.remove(&self.who);
+        }
+        Ok(())
+    }
+}
+
+/// Whole milliseconds: the last one has begun.
+fn millis(time: Timestamp) -> u64 {
+    time.0 / 1_000
+}
+
+/// A name and its two slots.
+fn weight(who: &str) -> usize {
+    who.len() + 8 * size_of::<(u64, Arc<str>)>()
+}
