@@ -17,7 +17,7 @@ use http::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
-use support::{Proxy, RedisServer};
+use support::{Proxy, RedisCluster, RedisServer};
 use tokio::task::JoinSet;
 use tower::Service;
 use tower_redis_kit::health::{
@@ -233,6 +233,24 @@ async fn replicas_are_counted() {
         store.info().await.expect("an answer").replication.lag.is_some()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_cluster_is_told_as_one_and_by_node() {
+    let cluster = RedisCluster::shared();
+    let patient = Store::builder().deadline(Duration::from_secs(5));
+    let store = patient.connect(&cluster.url()).await.expect("a store");
+    let (_, page) = page(&Details::new(store.clone())).await;
+    let reading = &page["reading"];
+    assert_eq!(reading["mode"], "cluster");
+    assert_eq!(reading["replication"]["replicas"], 3);
+    let nodes = reading["nodes"].as_array().expect("nodes");
+    assert_eq!(nodes.len(), 3);
+    let used = |node: &Value| node["memory"]["used_bytes"].as_u64().expect("known");
+    assert_eq!(nodes.iter().map(used).sum::<u64>(), used(reading));
+    assert_eq!(findings(&page), ["not_persisted", "unlimited_memory"], "each is told once");
+    let info = store.info().await.expect("an answer");
+    assert_eq!((info.mode, info.nodes.len()), (Some(Mode::Cluster), 3));
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ use crate::Store;
 /// routes need.
 ///
 /// It asks the stores what they know of themselves and no server, so it answers in microseconds,
-/// also while Redis hangs. A store notices a hanging server by the calls that are made: after three
-/// missed deadlines in a row.
+/// also while Redis hangs. A store notices a hanging server after three missed deadlines in a row, of
+/// calls or of the heartbeat that there is every few seconds anyway.
 ///
 /// ```
 /// use http::{Request, StatusCode};

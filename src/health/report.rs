@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::readings::{Latest, Reading};
 use super::{
-    ByteSize, Finding, Lookups, MemoryLimit, Mode, Persistence, Replication, Role, ServerInfo,
-    Severity, ShelfInfo, Software, Status,
+    ByteSize, Finding, Interval, Lookups, MemoryLimit, Mode, Persistence, Replication, Role,
+    ServerInfo, Severity, ShelfInfo, Software, Status,
 };
 use crate::{Health, StoreError};
 
@@ -75,6 +75,8 @@ struct Server<'a> {
     replication: Option<Replicated>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shelves: Vec<Shelf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<Server<'a>>,
 }
 
 #[derive(Serialize)]
@@ -190,13 +192,13 @@ impl<'a> Read<'a> {
         Read {
             age_ms: reading.read.elapsed().as_millis() as u64,
             round_trip_us: reading.info.round_trip.as_micros() as u64,
-            server: Server::new(reading),
+            server: Server::new(&reading.info, reading.interval.as_ref()),
         }
     }
 }
 
 impl<'a> Server<'a> {
-    fn new(Reading { info, interval, .. }: &'a Reading) -> Server<'a> {
+    fn new(info: &'a ServerInfo, interval: Option<&Interval>) -> Server<'a> {
         let traffic = &info.traffic;
         Server {
             software: info.software.map(|software| match software {
@@ -216,7 +218,7 @@ impl<'a> Server<'a> {
             commands: Commands { total: traffic.commands, per_second: traffic.commands_per_second },
             lookups: LookupsSoFar {
                 total: traffic.lookups.map(Rate::new),
-                last_interval: interval.as_ref().and_then(|interval| {
+                last_interval: interval.and_then(|interval| {
                     let length_ms = interval.elapsed.as_millis() as u64;
                     Some(IntervalRate { length_ms, rate: Rate::new(interval.lookups?) })
                 }),
@@ -224,11 +226,12 @@ impl<'a> Server<'a> {
             keys: Keys {
                 expired: traffic.expired,
                 evicted: traffic.evicted,
-                evicted_last_interval: interval.as_ref().and_then(|interval| interval.evicted),
+                evicted_last_interval: interval.and_then(|interval| interval.evicted),
             },
             persistence: Persisted::new(&info.persistence),
             replication: Replicated::new(&info.replication),
             shelves: info.shelves.iter().map(Shelf::new).collect(),
+            nodes: info.nodes.iter().map(|node| Server::new(node, None)).collect(),
         }
     }
 }

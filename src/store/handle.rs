@@ -265,7 +265,7 @@ impl Store {
     }
 
     /// What the server says about itself, or the in-process store: memory, traffic, persistence,
-    /// replication. One round trip.
+    /// replication. One round trip; on a cluster, one to each primary at the same time.
     ///
     /// ```
     /// use tower_redis_kit::Store;

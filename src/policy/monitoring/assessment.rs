@@ -1,3 +1,5 @@
+use std::cmp::Reverse;
+use std::slice;
 use std::time::Duration;
 
 use super::finding::is_short;
@@ -98,20 +100,30 @@ pub(crate) fn assess(observed: &Observed<'_>, demands: &Demands) -> Vec<Finding>
         return vec![Finding::Withheld];
     }
     let mut findings = Vec::new();
-    if info.persistence.is_loading == Some(true) {
-        findings.push(Finding::Loading);
-    }
-    memory(info, demands.contents, &mut findings);
-    shelves(info, &mut findings);
-    persistence(info, demands.contents, &mut findings);
-    let is_replica = info.replication.role == Some(Role::Replica);
-    if is_replica && info.replication.link_is_up == Some(false) {
-        findings.push(Finding::PrimaryLost);
+    let servers = if info.nodes.is_empty() { slice::from_ref(info) } else { &info.nodes };
+    for server in servers {
+        memory(server, demands.contents, &mut findings);
+        shelves(server, &mut findings);
+        persistence(server, demands.contents, &mut findings);
+        if server.replication.role == Some(Role::Replica)
+            && server.replication.link_is_up == Some(false)
+        {
+            findings.push(Finding::PrimaryLost);
+        }
     }
     if let Some(interval) = interval {
         traffic(info, interval, demands, &mut findings);
     }
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
+    findings.sort_by_key(|finding| Reverse(finding.severity()));
+    // What several servers have in common is told once, of the one that has it worst.
+    let mut told = Vec::new();
+    findings.retain(|finding| {
+        // Each shelf holds something else.
+        let is_shelf = matches!(finding, Finding::ShelfShort { .. });
+        let is_new = is_shelf || !told.contains(&finding.name());
+        told.push(finding.name());
+        is_new
+    });
     findings
 }
 
@@ -159,6 +171,9 @@ fn shelves(info: &ServerInfo, findings: &mut Vec<Finding>) {
 
 fn persistence(info: &ServerInfo, contents: Contents, findings: &mut Vec<Finding>) {
     let it = &info.persistence;
+    if it.is_loading == Some(true) {
+        findings.push(Finding::Loading);
+    }
     if it.append_succeeded == Some(false) {
         findings.push(Finding::AppendFailed);
     }

@@ -2,6 +2,7 @@
 
 mod assessment;
 mod byte_size;
+mod cluster;
 mod finding;
 mod interval;
 mod server_info;

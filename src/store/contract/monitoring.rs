@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::named;
 use crate::Store;
-use crate::policy::monitoring::MemoryLimit;
+use crate::policy::monitoring::{MemoryLimit, Mode};
 use crate::store::verbs::{CheckRevoked, ReadInfo, RevokeToken};
 
 pub(super) async fn a_store_tells_how_it_is_doing(store: Store) {
@@ -10,6 +10,7 @@ pub(super) async fn a_store_tells_how_it_is_doing(store: Store) {
     store.ask(RevokeToken { token: there, time_to_live: Duration::from_secs(60) }).await.unwrap();
     let before = store.info().await.unwrap();
     assert!(before.software.is_some());
+    assert_eq!(before.nodes.is_empty(), before.mode != Some(Mode::Cluster));
     assert!(!before.is_withheld);
     assert!(before.memory.used.unwrap().0 > 0);
     assert!(matches!(before.memory.limit, Some(MemoryLimit::At(_) | MemoryLimit::Unlimited)));

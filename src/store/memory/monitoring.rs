@@ -1,4 +1,5 @@
 use std::hash::Hash;
+use std::sync::Mutex;
 
 use super::shelf::{Counts, Shelf};
 use super::{Memory, OnMemory, lock};
@@ -9,14 +10,15 @@ use crate::store::verbs::{ReadInfo, Reported};
 impl OnMemory for ReadInfo {
     fn on_memory(self, memory: &Memory) -> Result<Reported, StoreError> {
         // One lock after the other: readings of a busy store are of slightly different moments.
-        let shelves = vec![
-            shelf("rate limits", &lock(&memory.limits)),
-            shelf("sessions", &lock(&memory.sessions)),
-            shelf("revoked tokens", &lock(&memory.revoked_tokens)),
-            shelf("revoked subjects", &lock(&memory.revoked_subjects)),
-            shelf("responses", &lock(&memory.responses).stored),
-            shelf("purges", &lock(&memory.responses).purged),
+        let mut shelves = vec![
+            locked("rate limits", &memory.limits),
+            locked("sessions", &memory.sessions),
+            locked("revoked tokens", &memory.revoked_tokens),
+            locked("revoked subjects", &memory.revoked_subjects),
         ];
+        let responses = lock(&memory.responses);
+        shelves.extend([shelf("responses", &responses.stored), shelf("purges", &responses.purged)]);
+        drop(responses);
         let sum = |of: fn(&ShelfInfo) -> u64| shelves.iter().map(of).sum();
         let mut info = ServerInfo {
             software: Some(Software::InProcess),
@@ -32,6 +34,10 @@ impl OnMemory for ReadInfo {
         info.shelves = shelves;
         Ok(Reported { info: Ok(info), settings_refused: false })
     }
+}
+
+fn locked<K: Hash + Eq, V>(name: &'static str, mutex: &Mutex<Shelf<K, V>>) -> ShelfInfo {
+    shelf(name, &lock(mutex))
 }
 
 fn shelf<K: Hash + Eq, V>(name: &'static str, shelf: &Shelf<K, V>) -> ShelfInfo {

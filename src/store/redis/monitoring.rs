@@ -1,9 +1,11 @@
+use futures_util::future::try_join_all;
 use redis::Value;
 
 use super::command::Command;
-use super::{OnRedis, Request, Unexpected, info, reply};
+use super::{Lane, OnRedis, Redis, Request, Unexpected, info, reply};
 use crate::policy::monitoring::ServerInfo;
 use crate::store::StoreError;
+use crate::store::error::Kind;
 use crate::store::keys::Keys;
 use crate::store::verbs::{ReadInfo, Reported};
 
@@ -33,6 +35,23 @@ impl OnRedis for ReadInfo {
             }
         };
         Ok(Reported { info, settings_refused })
+    }
+
+    /// Asks every server that holds keys: each has a part of the whole.
+    async fn on_cluster(self, redis: &Redis) -> Result<Reported, StoreError> {
+        let by = redis.by(Lane::Verdict);
+        let asked = redis.primaries().into_iter().map(|node| async move {
+            let reply = node.call(&self.request(&redis.keys), Lane::Verdict, by).await;
+            Ok::<_, StoreError>(ReadInfo::answer(reply.map_err(|failed| failed.error)?)?)
+        });
+        let reported = try_join_all(asked).await?;
+        if reported.is_empty() {
+            return Err(StoreError::new(Kind::Unavailable));
+        }
+        let settings_refused = reported.iter().any(|node| node.settings_refused);
+        let nodes: Result<Vec<ServerInfo>, _> =
+            reported.into_iter().map(|node| node.info).collect();
+        Ok(Reported { info: nodes.map(ServerInfo::of_nodes), settings_refused })
     }
 }
 
