@@ -57,6 +57,7 @@
 //! - `axum` (default): read the peer's address that axum leaves in a request.
 //! - `compression` (default): compress large [values](toolbox::Values).
 //! - `jwt`: [`token::Jwt`], a verifier of JSON Web Tokens.
+//! - `metrics`: counters and times by the metrics facade; `docs/metrics.md` lists them.
 //! - `tls`: `rediss://`, by rustls with the crypto provider that the application installed.
 //! - `tls-ring`: `tls`, with the provider `ring` where none is installed.
 
@@ -72,6 +73,7 @@ pub mod toolbox;
 
 mod axum_parts;
 mod gate;
+mod observe;
 mod personal;
 mod policy;
 mod refusal;

@@ -1,5 +1,6 @@
 //! The import rules of the architecture: arrows go one way, and a few things stay in one place.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,7 @@ fn policy_only_decides() {
         "Instant",
         "Mutex",
         "crate::store",
+        "crate::observe",
         "tracing",
     ];
     assert_absent("src/policy", &effects, &[]);
@@ -153,6 +155,26 @@ fn only_the_store_layer_finds_the_store_in_extensions() {
 #[test]
 fn pages_need_no_layer_and_no_framework() {
     assert_absent("src/health", &["axum", "crate::gate", "crate::store_layer", "extensions"], &[]);
+}
+
+#[test]
+fn what_is_counted_is_said_in_one_place() {
+    let feature = ["metrics::", "feature = \"metrics\""];
+    let observe = ["observe/mod.rs", "observe/event.rs", "observe/record.rs", "lib.rs"];
+    assert_absent("src", &feature, &observe);
+    assert_absent("src/observe", &["crate::store", "crate::policy", "http::"], &[]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/metrics.md")).unwrap();
+    let code: String = sources("src").into_iter().map(|(_, code)| code).collect();
+    let names = |text: &str, quote: char| {
+        let names = text.split(quote).filter(|name| name.starts_with("tower_redis_kit_"));
+        names.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names(&code, '"'), names(&docs, '`'));
+    let verbs = code.split("const NAME: &'static str = \"").skip(1);
+    for verb in verbs.map(|rest| rest.split('"').next().unwrap()) {
+        assert!(docs.contains(&format!("`{verb}`")), "docs/metrics.md does not name {verb}");
+    }
 }
 
 #[test]

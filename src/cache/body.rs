@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::Store;
+use crate::observe;
 use crate::personal::Personal;
 use crate::policy::Timestamp;
 use crate::policy::caching::StoredResponse;
@@ -153,8 +154,10 @@ impl<B: Body> Body for CacheBody<B> {
         let mut this = self.project();
         loop {
             if let Some(asking) = this.storing {
-                if let Err(error) = ready!(Pin::new(asking).poll(cx)) {
-                    tracing::debug!(%error, "a response was not stored");
+                match ready!(Pin::new(asking).poll(cx)) {
+                    Ok(true) => observe::cache(observe::Cache::Stored),
+                    Ok(false) => {}
+                    Err(error) => tracing::debug!(%error, "a response was not stored"),
                 }
                 *this.storing = None;
             }

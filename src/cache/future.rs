@@ -16,6 +16,7 @@ use super::body::Recording;
 use super::response::{Forwarded, only_if_cached, reuse};
 use super::service::Plan;
 use super::{CacheBody, CacheTags, key, tags};
+use crate::observe;
 use crate::personal::Personal;
 use crate::policy::Timestamp;
 use crate::policy::caching::{
@@ -301,7 +302,11 @@ impl Settling {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (what, result) = match self {
             Settling::Stored(asking) => {
-                ("a response was not stored", ready!(Pin::new(asking).poll(cx)).map(drop))
+                let stored = ready!(Pin::new(asking).poll(cx));
+                if stored == Ok(true) {
+                    observe::cache(observe::Cache::Stored);
+                }
+                ("a response was not stored", stored.map(drop))
             }
             Settling::Purged(asking) => {
                 ("a changed response was not dropped", ready!(Pin::new(asking).poll(cx)))

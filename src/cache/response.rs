@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body;
 
 use super::CacheBody;
+use crate::observe;
 use crate::policy::caching::{StoredResponse, is_not_modified};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -31,6 +32,7 @@ pub(super) enum Forwarded {
 
 impl Forwarded {
     pub(super) fn note(self, headers: &mut HeaderMap, stored: bool) {
+        observe::cache(self.event());
         let value = match (self, stored) {
             (Forwarded::UriMiss, true) => "tower-redis-kit; fwd=uri-miss; stored",
             (Forwarded::UriMiss, false) => "tower-redis-kit; fwd=uri-miss",
@@ -46,6 +48,16 @@ impl Forwarded {
         // The cache nearest to the handler comes first (RFC 9211, 2).
         headers.append(CACHE_STATUS, HeaderValue::from_static(value));
     }
+
+    /// What it is counted as.
+    fn event(self) -> observe::Cache {
+        match self {
+            Forwarded::UriMiss | Forwarded::VaryMiss | Forwarded::Request => observe::Cache::Miss,
+            Forwarded::Stale => observe::Cache::Stale,
+            Forwarded::Method => observe::Cache::Change,
+            Forwarded::Bypass => observe::Cache::Bypass,
+        }
+    }
 }
 
 /// A hit: the stored response, or 304 where the client has it already.
@@ -54,6 +66,7 @@ pub(super) fn reuse<B: Body>(
     stored: Arc<StoredResponse>,
     age: Duration,
 ) -> Response<CacheBody<B>> {
+    observe::cache(observe::Cache::Hit);
     let not_modified = stored.status == StatusCode::OK && is_not_modified(request, &stored.headers);
     // One that came over the network has no other owner, and is taken apart.
     let StoredResponse { status, mut headers, body, freshness, .. } = Arc::unwrap_or_clone(stored);
@@ -80,6 +93,7 @@ pub(super) fn reuse<B: Body>(
 
 /// RFC 9111, 5.2.1.7: the client wants a stored response or none, and there is none.
 pub(super) fn only_if_cached<B: Body>() -> Response<CacheBody<B>> {
+    observe::cache(observe::Cache::Miss);
     let mut response = Response::new(CacheBody::empty());
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     response

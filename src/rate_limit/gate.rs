@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use super::layer::Settings;
 use super::{Fallback, Limited, MissingPeer, fields};
 use crate::gate::{Gate, Plan};
+use crate::observe::{self, Limit};
 use crate::policy::gcra::{Decision, Taken};
 use crate::refusal::{refusal, unavailable};
 use crate::store::verbs::Take;
@@ -52,14 +53,22 @@ impl Gate for LimitGate {
     type Refusal = Refusal;
 
     fn open(&mut self, answer: Result<Taken, StoreError>) -> Result<(), Refusal> {
-        let Settings { gcra, fallback, local, .. } = &*self.settings;
+        let Settings { name, gcra, fallback, local, .. } = &*self.settings;
         let Some(take) = &self.take else { return Ok(()) };
+        let is_shared = answer.is_ok();
         let decision = match (answer, fallback) {
             (Ok(taken), _) => gcra.decide(taken, take.cost),
             (Err(_), Fallback::Local) => local.take(take.subject),
-            (Err(_), Fallback::Allow) => return Ok(()),
-            (Err(error), Fallback::Refuse) => return Err(Refusal::Unavailable(error)),
+            (Err(_), Fallback::Allow) => {
+                observe::rate_limit(name, Limit::Unchecked);
+                return Ok(());
+            }
+            (Err(error), Fallback::Refuse) => {
+                observe::rate_limit(name, Limit::Refused);
+                return Err(Refusal::Unavailable(error));
+            }
         };
+        observe::rate_limit(name, outcome(&decision, is_shared));
         if !decision.allowed {
             return Err(Refusal::Limited(decision));
         }
@@ -94,5 +103,14 @@ impl Gate for LimitGate {
             let Settings { name, policy_field, .. } = &*self.settings;
             fields::append(response.headers_mut(), name, policy_field, decision);
         }
+    }
+}
+
+fn outcome(decision: &Decision, is_shared: bool) -> Limit {
+    match (decision.allowed, is_shared) {
+        (true, true) => Limit::Allowed,
+        (false, true) => Limit::Limited,
+        (true, false) => Limit::AllowedHere,
+        (false, false) => Limit::LimitedHere,
     }
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use pin_project_lite::pin_project;
 
 use super::{Session, SessionError};
+use crate::observe;
 
 pin_project! {
     /// The response of a [`WithSession`](super::WithSession) service.
@@ -71,7 +72,10 @@ where
                             }
                         }
                         // The handler's answer speaks of changes that were not saved.
-                        Err(error) => response = error.refusal(),
+                        Err(error) => {
+                            observe::session(observe::Session::Failed);
+                            response = error.refusal();
+                        }
                     }
                     State::Done { response: Some(response) }
                 }

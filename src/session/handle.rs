@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::cookie::SessionId;
 use super::layer::Settings;
 use super::{Fallback, SessionError};
+use crate::observe;
 use crate::personal::Personal;
 use crate::policy::session::{Changes, Fields, Record};
 use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, Saved};
@@ -68,6 +69,17 @@ enum Loaded {
     Record(Record),
     Nothing,
     Unavailable(StoreError),
+}
+
+impl Loaded {
+    /// What it is counted as, where there was something to load.
+    fn event(&self) -> observe::Session {
+        match self {
+            Loaded::Record(_) => observe::Session::Loaded,
+            Loaded::Nothing => observe::Session::Absent,
+            Loaded::Unavailable(_) => observe::Session::Failed,
+        }
+    }
 }
 
 /// What there is of a session.
@@ -195,6 +207,7 @@ impl Session {
         let State { loaded, changes, rotate, end, .. } = std::mem::take(&mut *state);
         if end && let Some(id) = presented {
             store.ask(EndSession { id: id.fingerprint() }).await?;
+            observe::session(observe::Session::Ended);
         }
         let removal = (end && presented.is_some()).then(|| settings.cookie.remove());
         match (loaded, presented) {
@@ -222,6 +235,7 @@ impl Session {
         let record = Record::begin(fields, settings.lifetime, now);
         let time_to_live = record.time_to_live(settings.lifetime, now);
         store.ask(CreateSession { id: id.fingerprint(), record, time_to_live }).await?;
+        observe::session(observe::Session::Created);
         Ok(Some(settings.cookie.set(&id)))
     }
 
@@ -247,9 +261,13 @@ impl Session {
                 record: next,
             };
             match store.ask(save).await? {
-                Saved::Done => return Ok(rotate_to.map(|id| settings.cookie.set(&id))),
+                Saved::Done => {
+                    observe::session(observe::Session::Saved);
+                    return Ok(rotate_to.map(|id| settings.cookie.set(&id)));
+                }
                 Saved::Gone => return Err(SessionError::Ended),
                 Saved::Conflict(theirs) => {
+                    observe::session(observe::Session::Conflict);
                     if changes.size_with(&theirs.fields) > settings.max_size {
                         return Err(SessionError::TooLarge);
                     }
@@ -309,11 +327,13 @@ impl Session {
                 None => Loaded::Nothing,
                 Some(id) => {
                     let load = LoadSession { id: id.fingerprint(), idle: settings.lifetime.idle };
-                    match store.ask(load).await {
+                    let loaded = match store.ask(load).await {
                         Ok(Some(record)) if record.is_alive(store.now()) => Loaded::Record(record),
                         Ok(_) => Loaded::Nothing,
                         Err(error) => Loaded::Unavailable(error),
-                    }
+                    };
+                    observe::session(loaded.event());
+                    loaded
                 }
             });
         }

@@ -15,6 +15,7 @@ use super::verbs::{Cursor, Page, ScanTarget};
 
 use super::verbs::{ReadInfo, Reported};
 use super::{Health, HealthWatch, StoreBuilder, StoreError};
+use crate::observe::{self, Call};
 use crate::policy::Timestamp;
 use crate::policy::monitoring::ServerInfo;
 use crate::stopwatch::Stopwatch;
@@ -298,8 +299,20 @@ impl Store {
     /// The one dispatch: a verb to its backend.
     pub(crate) fn ask<V: Portable>(&self, verb: V) -> Asking<V::Answer> {
         match &self.backend {
-            Backend::Memory(memory) => Asking::Answered(Some(verb.on_memory(memory))),
-            Backend::Redis(redis) => Asking::Network(Box::pin(redis.clone().ask(verb))),
+            Backend::Memory(memory) => {
+                let answer = verb.on_memory(memory);
+                observe::answered(V::NAME, outcome(&answer));
+                Asking::Answered(Some(answer))
+            }
+            Backend::Redis(redis) => {
+                let redis = redis.clone();
+                Asking::Network(Box::pin(async move {
+                    let call = Call::begin(V::NAME);
+                    let answer = redis.ask(verb).await;
+                    call.end(outcome(&answer));
+                    answer
+                }))
+            }
         }
     }
 
@@ -340,10 +353,23 @@ impl Store {
     /// Drops the responses under a tag, in as many round trips as it takes.
     pub(crate) async fn purge_tag(&self, tag: Fingerprint) -> Result<u64, StoreError> {
         match &self.backend {
-            Backend::Memory(memory) => Ok(memory.purge_tag(tag)),
-            Backend::Redis(redis) => redis.purge_tag(tag).await,
+            Backend::Memory(memory) => {
+                observe::answered("purge_tag", "ok");
+                Ok(memory.purge_tag(tag))
+            }
+            Backend::Redis(redis) => {
+                let call = Call::begin("purge_tag");
+                let purged = redis.purge_tag(tag).await;
+                call.end(outcome(&purged));
+                purged
+            }
         }
     }
+}
+
+/// What an answer is counted as.
+fn outcome<A>(answer: &Result<A, StoreError>) -> &'static str {
+    answer.as_ref().map_or_else(StoreError::class, |_| "ok")
 }
 
 /// A verb that every backend can do.

@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use super::layer::Settings;
 use super::{Claims, Fallback, Token, Unauthorized, Verifier, bearer};
 use crate::gate::{Gate, Plan};
+use crate::observe;
 use crate::policy::revocation::Revocations;
 use crate::refusal::{refusal, unavailable};
 use crate::store::verbs::CheckRevoked;
@@ -34,14 +35,14 @@ impl<V: Verifier> TokenGate<V> {
         let Settings { verifier, optional, store, .. } = &*self.settings;
         let token = match bearer::token(&head.headers) {
             Err(Unauthorized::Missing) if *optional => return Ok(Plan::Pass),
-            token => token.map_err(Refusal::Unauthorized)?,
+            token => token.map_err(unauthorized)?,
         };
-        let invalid = |_| Refusal::Unauthorized(Unauthorized::Invalid);
+        let invalid = |_| unauthorized(Unauthorized::Invalid);
         let (mut token, claims) = verifier.verify(token).map_err(invalid)?;
         let store = find(store.as_ref(), &head.extensions).map_err(Refusal::MissingStore)?;
         let now = store.now();
         if !token.validity.is_revocable(now) {
-            return Err(Refusal::Unauthorized(Unauthorized::TooLongLived));
+            return Err(unauthorized(Unauthorized::TooLongLived));
         }
         token.validity = token.validity.as_of(now);
         head.extensions.insert(token);
@@ -56,13 +57,18 @@ impl<V: Verifier> Gate for TokenGate<V> {
     type Refusal = Refusal;
 
     fn open(&mut self, answer: Result<Revocations, StoreError>) -> Result<(), Refusal> {
-        match (answer, self.settings.fallback) {
+        let (outcome, opened) = match (answer, self.settings.fallback) {
             (Ok(known), _) if self.token.is_none_or(|token| token.validity.is_revoked(known)) => {
-                Err(Refusal::Unauthorized(Unauthorized::Revoked))
+                (observe::Token::Revoked, Err(Refusal::Unauthorized(Unauthorized::Revoked)))
             }
-            (Ok(_), _) | (Err(_), Fallback::Allow) => Ok(()),
-            (Err(error), Fallback::Refuse) => Err(Refusal::Unavailable(error)),
-        }
+            (Ok(_), _) => (observe::Token::Allowed, Ok(())),
+            (Err(_), Fallback::Allow) => (observe::Token::Unchecked, Ok(())),
+            (Err(error), Fallback::Refuse) => {
+                (observe::Token::Refused, Err(Refusal::Unavailable(error)))
+            }
+        };
+        observe::token(outcome);
+        opened
     }
 
     fn refuse<B: Default>(&self, reason: Refusal) -> Response<B> {
@@ -72,4 +78,10 @@ impl<V: Verifier> Gate for TokenGate<V> {
             Refusal::MissingStore(missing) => refusal(StatusCode::INTERNAL_SERVER_ERROR, missing),
         }
     }
+}
+
+/// Nothing that the store has to be asked about.
+fn unauthorized(reason: Unauthorized) -> Refusal {
+    observe::token(observe::Token::Invalid);
+    Refusal::Unauthorized(reason)
 }

@@ -13,7 +13,7 @@ pub enum Contents {
     /// Also what must not be forgotten: sessions, revocations, locks.
     #[default]
     Lasting,
-    /// Only what can be made again: responses, limits.
+    /// Only what can be made again: responses, limits, values that can be computed anew.
     Disposable,
 }
 

@@ -9,7 +9,7 @@ use crate::store::verbs::{AcquireLock, Holder, ReleaseLock, RenewLock};
 /// rises for each.
 #[derive(Debug)]
 pub(super) struct Locks {
-    held: Shelf<Fingerprint, Holder>,
+    pub(super) held: Shelf<Fingerprint, Holder>,
     last_number: u64,
 }
 

@@ -19,6 +19,8 @@ impl OnMemory for ReadInfo {
         let responses = lock(&memory.responses);
         shelves.extend([shelf("responses", &responses.stored), shelf("purges", &responses.purged)]);
         drop(responses);
+        shelves.push(locked("values", &memory.values));
+        shelves.push(shelf("locks", &lock(&memory.locks).held));
         let sum = |of: fn(&ShelfInfo) -> u64| shelves.iter().map(of).sum();
         let mut info = ServerInfo {
             software: Some(Software::InProcess),

@@ -106,7 +106,7 @@ impl Drop for Watch {
 impl Redis {
     pub(crate) async fn connect(target: &Target, settings: &Settings) -> Result<Redis, StoreError> {
         let plan = Plan::new(target, settings)?;
-        let status = Status::new();
+        let status = Status::new(&settings.prefix);
         let servers = match plan.servers {
             Planned::One(whereabouts) => {
                 let node =
@@ -120,7 +120,7 @@ impl Redis {
 
     pub(crate) fn connect_lazy(target: &Target, settings: &Settings) -> Result<Redis, StoreError> {
         let plan = Plan::new(target, settings)?;
-        let status = Status::new();
+        let status = Status::new(&settings.prefix);
         let servers = match plan.servers {
             Planned::One(whereabouts) => {
                 let node =

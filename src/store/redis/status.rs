@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use crate::observe;
 use crate::policy::{Timestamp, micros};
 use crate::store::StoreError;
 use crate::store::error::Kind;
@@ -13,6 +14,8 @@ use crate::store::health::Health;
 /// How all connections of a store are doing, as one: it is up while every one of them is.
 #[derive(Debug)]
 pub(super) struct Status {
+    /// What the store is counted as.
+    prefix: Arc<str>,
     health: watch::Sender<Health>,
     lanes: Mutex<Lanes>,
     /// What to add to this machine's clock for the server's, in microseconds.
@@ -33,9 +36,10 @@ pub(super) struct Probed {
 }
 
 impl Status {
-    pub(super) fn new() -> Arc<Status> {
+    pub(super) fn new(prefix: &str) -> Arc<Status> {
         let down = Health::down(wall_clock(), StoreError::new(Kind::Unavailable));
         Arc::new(Status {
+            prefix: prefix.into(),
             health: watch::Sender::new(down),
             lanes: Mutex::default(),
             clock_offset: AtomicI64::new(0),
@@ -87,6 +91,7 @@ impl Status {
                 true
             }
         });
+        observe::store_up(&self.prefix, self.health.borrow().is_up());
     }
 }
 
@@ -101,6 +106,7 @@ pub(super) struct LaneStatus {
 impl LaneStatus {
     /// The connection is lost, or an attempt to make it failed. Says whether that is news.
     pub(super) fn down(&self, error: &StoreError) -> bool {
+        observe::disconnected(&self.status.prefix, error.class());
         let lanes = self.status.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let news = lanes.down.get(&self.id) != Some(error);
         drop(lanes);
@@ -111,6 +117,7 @@ impl LaneStatus {
     }
 
     pub(super) fn up(&self, probed: Probed) {
+        observe::connected(&self.status.prefix);
         self.status.clock_offset.store(probed.clock_offset, Ordering::Relaxed);
         self.status.change(self.id, None, Some(probed.round_trip));
     }

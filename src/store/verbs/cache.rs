@@ -23,6 +23,8 @@ pub(crate) struct LoadedResponse {
 pub(crate) struct LastPurge(pub(crate) u64);
 
 impl Verb for LoadResponse {
+    const NAME: &'static str = "load_response";
+
     type Answer = LoadedResponse;
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct StoreResponse {
 }
 
 impl Verb for StoreResponse {
+    const NAME: &'static str = "store_response";
+
     type Answer = bool;
 }
 
@@ -54,5 +58,7 @@ pub(crate) struct PurgeUri {
 }
 
 impl Verb for PurgeUri {
+    const NAME: &'static str = "purge_uri";
+
     type Answer = ();
 }

@@ -31,6 +31,8 @@ pub(crate) struct AcquireLock {
 }
 
 impl Verb for AcquireLock {
+    const NAME: &'static str = "acquire_lock";
+
     type Answer = Option<u64>;
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct RenewLock {
 }
 
 impl Verb for RenewLock {
+    const NAME: &'static str = "renew_lock";
+
     type Answer = bool;
 }
 
@@ -56,5 +60,7 @@ pub(crate) struct ReleaseLock {
 }
 
 impl Verb for ReleaseLock {
+    const NAME: &'static str = "release_lock";
+
     type Answer = bool;
 }

@@ -29,5 +29,8 @@ pub(crate) use self::token::*;
 pub(crate) use self::values::*;
 
 pub(crate) trait Verb: Send + 'static {
+    /// What it is counted as.
+    const NAME: &'static str;
+
     type Answer: Send + 'static;
 }

@@ -22,5 +22,7 @@ pub(crate) struct Reported {
 }
 
 impl Verb for ReadInfo {
+    const NAME: &'static str = "read_info";
+
     type Answer = Reported;
 }

@@ -15,5 +15,7 @@ pub(crate) struct Take {
 }
 
 impl Verb for Take {
+    const NAME: &'static str = "take";
+
     type Answer = Taken;
 }

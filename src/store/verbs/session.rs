@@ -13,6 +13,8 @@ pub(crate) struct LoadSession {
 }
 
 impl Verb for LoadSession {
+    const NAME: &'static str = "load_session";
+
     type Answer = Option<Record>;
 }
 
@@ -25,6 +27,8 @@ pub(crate) struct CreateSession {
 }
 
 impl Verb for CreateSession {
+    const NAME: &'static str = "create_session";
+
     type Answer = ();
 }
 
@@ -49,6 +53,8 @@ pub(crate) enum Saved {
 }
 
 impl Verb for SaveSession {
+    const NAME: &'static str = "save_session";
+
     type Answer = Saved;
 }
 
@@ -59,5 +65,7 @@ pub(crate) struct EndSession {
 }
 
 impl Verb for EndSession {
+    const NAME: &'static str = "end_session";
+
     type Answer = ();
 }

@@ -13,6 +13,8 @@ pub(crate) struct CheckRevoked {
 }
 
 impl Verb for CheckRevoked {
+    const NAME: &'static str = "check_revoked";
+
     type Answer = Revocations;
 }
 
@@ -24,6 +26,8 @@ pub(crate) struct RevokeToken {
 }
 
 impl Verb for RevokeToken {
+    const NAME: &'static str = "revoke_token";
+
     type Answer = ();
 }
 
@@ -36,5 +40,7 @@ pub(crate) struct RevokeSubject {
 }
 
 impl Verb for RevokeSubject {
+    const NAME: &'static str = "revoke_subject";
+
     type Answer = Timestamp;
 }

@@ -13,6 +13,8 @@ pub(crate) struct LoadValues {
 }
 
 impl Verb for LoadValues {
+    const NAME: &'static str = "load_values";
+
     type Answer = Vec<Option<Bytes>>;
 }
 
@@ -23,6 +25,8 @@ pub(crate) struct TakeValue {
 }
 
 impl Verb for TakeValue {
+    const NAME: &'static str = "take_value";
+
     type Answer = Option<Bytes>;
 }
 
@@ -37,6 +41,8 @@ pub(crate) struct StoreValue {
 }
 
 impl Verb for StoreValue {
+    const NAME: &'static str = "store_value";
+
     type Answer = bool;
 }
 
@@ -49,6 +55,8 @@ pub(crate) struct StoreValues {
 }
 
 impl Verb for StoreValues {
+    const NAME: &'static str = "store_values";
+
     type Answer = Vec<Result<(), StoreError>>;
 }
 
@@ -59,6 +67,8 @@ pub(crate) struct DeleteValues {
 }
 
 impl Verb for DeleteValues {
+    const NAME: &'static str = "delete_values";
+
     type Answer = Vec<Result<bool, StoreError>>;
 }
 
@@ -69,6 +79,8 @@ pub(crate) struct DeleteValuesIf {
 }
 
 impl Verb for DeleteValuesIf {
+    const NAME: &'static str = "delete_values_if";
+
     type Answer = Vec<Result<bool, StoreError>>;
 }
 
@@ -80,6 +92,8 @@ pub(crate) struct ExpireValue {
 }
 
 impl Verb for ExpireValue {
+    const NAME: &'static str = "expire_value";
+
     type Answer = bool;
 }
 
@@ -90,6 +104,8 @@ pub(crate) struct TimeToLive {
 }
 
 impl Verb for TimeToLive {
+    const NAME: &'static str = "time_to_live";
+
     type Answer = Option<Duration>;
 }
 
@@ -104,5 +120,7 @@ pub(crate) struct Increment {
 }
 
 impl Verb for Increment {
+    const NAME: &'static str = "increment";
+
     type Answer = Option<i64>;
 }
