@@ -26,6 +26,8 @@ on_every_store!(
     an_entry_of_another_type_is_left_out,
     what_cannot_be_appended_is_an_error,
     a_log_keeps_what_it_was_told_to,
+    the_jobs_of_a_worker_that_failed_go_to_another,
+    a_job_of_another_version_is_left_for_it,
 );
 
 fn numbers(entries: Vec<(LogId, Event)>) -> Vec<u32> {
@@ -105,6 +107,49 @@ async fn a_log_keeps_what_it_was_told_to(store: Store) {
     assert_eq!(numbers(log.last(1).await.unwrap()), [499]);
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(log.len().await, Ok(0));
+}
+
+async fn the_jobs_of_a_worker_that_failed_go_to_another(store: Store) {
+    let jobs = store.log("jobs");
+    for number in 0..20 {
+        jobs.append(&event(number)).await.unwrap();
+    }
+    let soon = Duration::from_millis(100);
+    let failing = jobs.consumer("mail", "failing").again_after(soon);
+    assert_eq!(numbers(failing.next(5).await.unwrap()), [0, 1, 2, 3, 4]);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let (worker, mut all) = (jobs.consumer("mail", "steady").again_after(soon), Vec::new());
+    loop {
+        let handed: Vec<(LogId, Event)> = worker.next(7).await.unwrap();
+        if handed.is_empty() {
+            break;
+        }
+        let done = worker.done(handed.iter().map(|(id, _)| *id)).await.unwrap();
+        assert_eq!(done, handed.len() as u64);
+        all.extend(numbers(handed));
+    }
+    assert_eq!(all, (0..20).collect::<Vec<_>>());
+    assert_eq!(worker.done([]).await, Ok(0));
+    assert_eq!(numbers(worker.next(0).await.unwrap()), [0; 0]);
+    for [group, worker] in [["", "one"], ["mail", ""]] {
+        let nobody = jobs.consumer(group, worker);
+        assert!(nobody.next::<Event>(1).await.unwrap_err().is_invalid_key());
+        assert!(nobody.done([LogId::START]).await.unwrap_err().is_invalid_key());
+    }
+}
+
+async fn a_job_of_another_version_is_left_for_it(store: Store) {
+    let jobs = store.log("jobs");
+    jobs.append("of another version").await.unwrap();
+    jobs.append(&event(1)).await.unwrap();
+    let worker = jobs.consumer("mail", "old").again_after(Duration::from_millis(50));
+    let handed: Vec<(LogId, Event)> = worker.next(10).await.unwrap();
+    worker.done(handed.iter().map(|(id, _)| *id)).await.unwrap();
+    assert_eq!(numbers(handed), [1]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let newer = jobs.consumer("mail", "new").again_after(Duration::from_millis(50));
+    let left: Vec<String> = newer.next(10).await.unwrap().into_iter().map(|(_, job)| job).collect();
+    assert_eq!(left, ["of another version"]);
 }
 
 #[tokio::test]

@@ -349,6 +349,29 @@ async fn a_batch_that_cannot_be_done_does_nothing(store: Store) {
     assert!(!cart.exists("a").await.unwrap() && !values.exists("a").await.unwrap());
 }
 
+/// Handlers must be `Send`, with closures that borrow from them.
+#[tokio::test]
+async fn handlers_compute_what_they_borrow_for() {
+    use axum::extract::{Path, State};
+
+    async fn load(database: &str, id: u32) -> Result<String, http::StatusCode> {
+        if id == 0 { Err(http::StatusCode::NOT_FOUND) } else { Ok(format!("{id} of {database}")) }
+    }
+    let handler = async |store: Store, State(database): State<String>, Path(id): Path<u32>| {
+        let (articles, key) = (store.values("articles"), id.to_string());
+        articles.get_or_compute(&key, MINUTE, async || load(&database, id).await).await
+    };
+    let app = axum::Router::new()
+        .route("/{id}", axum::routing::get(handler))
+        .with_state("a database".to_owned())
+        .layer(tower_redis_kit::StoreLayer::new(Store::memory()));
+    for _ in 0..2 {
+        let response = common::send(&app, common::get("/7")).await;
+        assert_eq!(common::text(response).await, "7 of a database");
+    }
+    assert_eq!(common::send(&app, common::get("/0")).await.status(), 404);
+}
+
 #[tokio::test]
 async fn on_redis_every_key_has_an_end() {
     let (server, prefix) = (RedisServer::shared(), unique("end"));

@@ -147,7 +147,8 @@ impl StoreError {
     }
 
     /// The store does not do this: a raw command in process, one that would disturb the shared
-    /// connection, or a value that was written with a feature which this build lacks.
+    /// connection, or a value that was written with a feature which this build lacks, or by a newer
+    /// version.
     pub fn is_unsupported(&self) -> bool {
         self.kind == Kind::Unsupported
     }

@@ -72,7 +72,9 @@ impl Codec {
         match wrapped.split_first() {
             Some((&AS_IS, plain)) => Ok(plain.into()),
             Some((&LZ4, compressed)) => self.decompressed(compressed).map(Cow::Owned),
-            _ => Err(Unreadable::Corrupt),
+            // A wrapping of a version to come, which must not be removed.
+            Some(_) => Err(Unreadable::Refused(StoreError::new(Kind::Unsupported))),
+            None => Err(Unreadable::Corrupt),
         }
     }
 
@@ -153,10 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapping_that_is_none_is_corrupt() {
+    fn a_wrapping_of_a_version_to_come_is_an_error_and_none_at_all_is_corrupt() {
         let codec = Codec::default();
-        for stored in [WRAPPED.to_vec(), wrapped(2, b"x"), wrapped(0x7f, b"")] {
-            assert_eq!(codec.decode::<Bytes>(&stored), Err(Unreadable::Corrupt));
+        assert_eq!(codec.decode::<Bytes>(&WRAPPED), Err(Unreadable::Corrupt));
+        for stored in [wrapped(2, b"x"), wrapped(0x7f, b"")] {
+            let refused = codec.decode::<Bytes>(&stored).unwrap_err();
+            assert!(matches!(refused, Unreadable::Refused(error) if error.is_unsupported()));
         }
     }
 

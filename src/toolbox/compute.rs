@@ -48,6 +48,7 @@ impl Values {
     ///
     /// # Cancel safety
     /// When the caller who computes leaves, or its `compute` panics, one of those who wait takes over.
+    /// One that is neither polled nor dropped keeps them waiting.
     pub async fn get_or_compute<T, E>(
         &self,
         key: &str,

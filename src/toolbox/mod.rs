@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`store.values("articles")`](crate::Store::values) | [`Values`] | caches, counters, one-time codes |
 //! | [`store.lock("report")`](crate::Store::lock) | [`Lock`], [`Lease`] | what one of many processes does |
-//! | [`store.log("audit")`](crate::Store::log) | [`Log`] | audit logs, histories |
+//! | [`store.log("audit")`](crate::Store::log) | [`Log`] | audit logs, histories; with a [`Consumer`], queues |
 //! | [`store.presence("site")`](crate::Store::presence) | [`Presence`] | who is online |
 //!
 //! ```
@@ -39,6 +39,7 @@
 mod batch;
 mod codec;
 mod compute;
+mod consumer;
 mod counters;
 mod lease;
 mod lock;
@@ -50,6 +51,7 @@ mod scan;
 mod values;
 
 pub use self::batch::{Batch, BatchOutcome};
+pub use self::consumer::Consumer;
 pub use self::lease::Lease;
 pub use self::lock::Lock;
 pub use self::log::Log;

@@ -45,7 +45,7 @@ use crate::{Store, StoreError};
 /// With the cargo feature `compression`, on by default, what is longer than
 /// [4 KiB](Values::compress_above) is compressed where that makes it smaller. A build without the
 /// feature answers such a value with an error, [`is_unsupported`](StoreError::is_unsupported), and
-/// leaves it.
+/// leaves it. Compressing takes milliseconds for each megabyte, of the caller's thread.
 ///
 /// # What cannot be read
 /// A value that is none of the type asked for, because something else wrote it or the type has
@@ -213,7 +213,7 @@ impl Values {
     /// once, such as a captcha or a code.
     ///
     /// # Errors
-    /// As of [`get`](Values::get).
+    /// As of [`get`](Values::get); a value that is too large is gone all the same.
     ///
     /// # Cancel safety
     /// The value may be gone when its caller left before having it, and after

@@ -2,6 +2,7 @@
 //! noun.
 
 mod batches;
+mod consumers;
 mod limits;
 mod locks;
 mod logs;
@@ -83,6 +84,13 @@ macro_rules! backends {
                 a_log_drops_its_oldest_entries
                 a_log_is_kept_by_being_written_to
                 concurrent_writers_lose_no_entry
+            }
+            facts! { consumers, $open =>
+                each_group_gets_every_entry_once
+                what_is_not_done_in_time_is_handed_out_again
+                what_the_log_has_dropped_is_not_handed_out_again
+                concurrent_workers_share_the_entries
+                a_log_is_not_made_by_being_consumed
             }
             facts! { presences, $open =>
                 somebody_is_present_for_a_while

@@ -1,7 +1,9 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::consumer::Group;
 use super::shelf::{Full, Shelf};
 use super::{Memory, OnMemory, lock};
 use crate::policy::{LogId, Timestamp};
@@ -14,7 +16,8 @@ pub(super) type Logs = Shelf<Place, Log>;
 
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    entries: VecDeque<Entry>,
+    pub(super) entries: VecDeque<Entry>,
+    pub(super) groups: HashMap<Arc<str>, Group>,
     last: LogId,
     /// What the entries weigh.
     weight: usize,
@@ -35,8 +38,14 @@ impl Log {
         self.last
     }
 
+    /// What the entries and the groups weigh.
+    pub(super) fn total(&self) -> usize {
+        let groups = self.groups.iter().map(|(name, group)| group.weight(name));
+        self.weight + groups.sum::<usize>()
+    }
+
     /// The position of the first entry after an id.
-    fn after(&self, id: LogId) -> usize {
+    pub(super) fn after(&self, id: LogId) -> usize {
         self.entries.partition_point(|(other, _)| *other <= id)
     }
 }
@@ -53,13 +62,16 @@ impl OnMemory for Append {
         }
         let log = logs.get(&self.log, now).ok_or(Full).map_err(full)?;
         let (surplus, dropped) = log.surplus(self.max_len);
-        let after = log.weight + weight(&self.entry) - dropped;
+        let after = log.total() + weight(&self.entry) - dropped;
         // Before anything is dropped: a log that finds no room is as it was.
         logs.reweigh(&self.log, self.log.len() + after, now).map_err(full)?;
         let log = logs.get(&self.log, now).ok_or(Full).map_err(full)?;
         log.entries.drain(..surplus);
         log.weight -= dropped;
         let id = log.push(self.entry, now);
+        if let Some((first, _)) = log.entries.front() {
+            log.groups.values_mut().for_each(|group| group.forget_before(*first));
+        }
         logs.keep_until(&self.log, expires);
         Ok(Ok(id))
     }
@@ -86,7 +98,7 @@ impl OnMemory for LogLength {
     }
 }
 
-/// An entry, its slot, and what groups note of it.
+/// An entry and its slot.
 fn weight(entry: &Bytes) -> usize {
-    entry.len() + 2 * size_of::<Entry>()
+    entry.len() + size_of::<Entry>()
 }

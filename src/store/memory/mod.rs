@@ -6,6 +6,7 @@
 mod batch;
 mod cache;
 mod clock;
+mod consumer;
 mod lock;
 mod log;
 mod monitoring;

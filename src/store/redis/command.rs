@@ -37,6 +37,7 @@ pub(super) static LOCK: Script = script!("lock");
 pub(super) static RENEW: Script = script!("renew");
 pub(super) static PRESENCE_TOUCH: Script = script!("presence_touch");
 pub(super) static PRESENCE_LIST: Script = script!("presence_list");
+pub(super) static CONSUME: Script = script!("consume");
 
 pub(super) static ALL: &[&Script] = &[
     &TAKE,
@@ -51,6 +52,7 @@ pub(super) static ALL: &[&Script] = &[
     &RENEW,
     &PRESENCE_TOUCH,
     &PRESENCE_LIST,
+    &CONSUME,
 ];
 
 impl Script {

@@ -5,6 +5,7 @@ mod batch;
 mod cache;
 mod cluster;
 mod command;
+mod consumer;
 mod discovery;
 mod endpoint;
 mod info;

@@ -6,6 +6,7 @@
 
 mod batch;
 mod cache;
+mod consumer;
 mod lock;
 mod log;
 mod monitoring;
@@ -18,6 +19,7 @@ mod values;
 
 pub(crate) use self::batch::*;
 pub(crate) use self::cache::*;
+pub(crate) use self::consumer::*;
 pub(crate) use self::lock::*;
 pub(crate) use self::log::*;
 pub(crate) use self::monitoring::*;

@@ -1,0 +1,36 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Entry, Verb};
+use crate::policy::LogId;
+use crate::store::keys::Place;
+
+/// Hands up to `limit` entries of a log to a worker of a group: first those that were handed out
+/// `again_after` ago or longer and are not done, then new ones, each in their order. A group begins
+/// with what the log holds when it is first heard of, and each entry goes to one of its workers. A
+/// log that is absent has none, and what it has dropped is not handed out again.
+#[derive(Clone)]
+pub(crate) struct Consume {
+    pub(crate) log: Place,
+    pub(crate) group: Arc<str>,
+    pub(crate) worker: Arc<str>,
+    pub(crate) limit: u64,
+    pub(crate) again_after: Duration,
+}
+
+impl Verb for Consume {
+    type Answer = Vec<Entry>;
+}
+
+/// Entries are done, and not handed out to this group again. Answers how many were handed out and
+/// not done before.
+#[derive(Clone)]
+pub(crate) struct Done {
+    pub(crate) log: Place,
+    pub(crate) group: Arc<str>,
+    pub(crate) ids: Vec<LogId>,
+}
+
+impl Verb for Done {
+    type Answer = u64;
+}
