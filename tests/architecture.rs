@@ -77,17 +77,6 @@ fn the_store_knows_no_middleware_and_no_http_framework() {
 }
 
 #[test]
-fn the_toolbox_and_the_layers_do_not_import_each_other() {
-    for folder in MIDDLEWARE {
-        assert_absent(&format!("src/{folder}"), &["crate::toolbox"], &[]);
-        assert_absent("src/toolbox", &[&format!("crate::{folder}::")], &[]);
-    }
-    assert_absent("src/toolbox", &["tower", "axum", "http_body", "crate::store_layer"], &[]);
-    assert_absent("src/store", &["crate::toolbox"], &["contract/mod.rs"]);
-    assert_absent("src/policy", &["crate::toolbox"], &[]);
-}
-
-#[test]
 fn what_speaks_http_does_not_import_another() {
     for folder in SPEAKS_HTTP {
         for other in SPEAKS_HTTP.iter().filter(|other| **other != folder) {
@@ -105,11 +94,16 @@ fn the_toolbox_and_the_layers_do_not_know_of_each_other() {
     for folder in ["src/store", "src/policy", "src/store_layer"] {
         assert_absent(folder, &["crate::toolbox"], &[]);
     }
+    // The event stream is the only tool that is a response.
+    let sse = ["toolbox/sse.rs", "toolbox/response.rs"];
+    assert_absent("src/toolbox", &["tower", "axum", "http_body", "http::"], &sse);
+    assert_absent("src/toolbox", &["crate::store_layer"], &[]);
 }
 
 #[test]
-fn only_extractors_and_rejections_name_axum_core() {
-    assert_absent("src", &["axum_core"], &["extract.rs", "rejection.rs"]);
+fn only_extractors_rejections_and_the_event_stream_name_axum_core() {
+    let files = ["extract.rs", "rejection.rs", "toolbox/response.rs"];
+    assert_absent("src", &["axum_core"], &files);
     assert_absent("src", &["axum::"], &["axum_parts.rs"]);
 }
 
@@ -142,6 +136,7 @@ fn every_key_is_spelled_in_one_file() {
             "\":lock",
             "\":log:",
             "\":presence",
+            "\":channel",
         ],
         &["keys.rs"],
     );

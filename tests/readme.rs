@@ -154,6 +154,17 @@ fn the_examples_that_end_by_themselves_say_what_they_show() {
 }
 
 #[test]
+fn what_is_ordered_shows_in_the_live_events() {
+    let (_example, port) = serve("live_events", &[]);
+    assert!(ask(&port, &[], "/").1.contains("new EventSource(\"/orders\")"));
+    let orders = format!("http://127.0.0.1:{port}/orders");
+    let curl = format!("curl -sN -m 3 {orders} & sleep 1; curl -s -d what=tea {orders}; wait");
+    let ran = Command::new("sh").args(["-c", &curl]).output().unwrap();
+    let printed = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(printed, "data: {\"what\":\"tea\"}\n\n");
+}
+
+#[test]
 fn the_hyper_example_serves_without_axum() {
     let (_server, port) = serve("hyper_server", &[]);
     let curl = |arguments: &[&str], path: &str| ask(&port, arguments, path).1;

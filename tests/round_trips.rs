@@ -279,6 +279,17 @@ async fn a_purge_costs_one_round_trip_and_two_for_every_500_responses() {
     }
 }
 
+#[tokio::test]
+async fn a_message_costs_one_command_and_leaves_no_key() {
+    let counted = Counted::new(Router::new).await;
+    let before = counted.server.keys();
+    let mut orders = counted.store.subscribe::<u32>("orders").await.expect("subscribed");
+    let (published, cost) = counted.cost(counted.store.publish("orders", &7)).await;
+    assert_eq!((published, cost), (Ok(()), each(&["PUBLISH"])));
+    assert!(orders.next().await.is_some());
+    assert!(counted.server.keys().iter().all(|key| before.contains(key)));
+}
+
 /// All four layers, and a handler that uses each.
 fn everything() -> Router {
     let page = async |session: Session, uri: http::Uri| {
@@ -324,13 +335,14 @@ async fn every_key_has_an_end() {
     counted.cost_of(variant, 200).await;
     counted.store.revoke(token_of("good")).await.expect("revoked");
     counted.store.revoke(Subject::new("ada")).await.expect("revoked");
+    let _lease = counted.store.lock("a").try_acquire().await.expect("taken");
 
     let mut nouns = BTreeSet::new();
     for key in counted.server.keys() {
         assert_ne!(counted.server.ttl_ms(&key), -1, "{key} stays for ever");
         nouns.insert(key.split(':').nth(1).expect("a prefix and a noun").to_owned());
     }
-    for noun in ["limit", "session", "revoked", "response", "tagged", "purged"] {
+    for noun in ["limit", "session", "revoked", "response", "tagged", "purged", "lock"] {
         assert!(nouns.contains(noun), "{noun} is not among {nouns:?}");
     }
 }

@@ -1,14 +1,12 @@
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
+use super::asking::Asking;
+use super::channels::{Channels, Listener};
 use super::error::Kind;
 use super::flights::Flights;
 use super::keys::{Fingerprint, PlacePrefix};
-use super::life::{Life, Running};
+use super::life::Life;
 use super::memory::{Memory, OnMemory};
 use super::redis::{OnRedis, Redis};
 use super::verbs::{Cursor, Page, ScanTarget};
@@ -46,9 +44,9 @@ use crate::stopwatch::Stopwatch;
 /// A store on Redis lives in the tokio runtime that connected it.
 #[derive(Clone)]
 pub struct Store {
-    backend: Backend,
+    pub(super) backend: Backend,
     flights: Arc<Flights>,
-    life: Arc<Life>,
+    pub(super) life: Arc<Life>,
 }
 
 #[derive(Clone)]
@@ -154,49 +152,6 @@ impl Store {
             Backend::Memory(memory) => Health::always_up(memory.started()),
             Backend::Redis(redis) => redis.health(),
         }
-    }
-
-    /// Ends the store, when the service has stopped taking requests: locks are given back,
-    /// subscriptions end, calls under way are waited for, and connections are closed. On Redis, later
-    /// calls fail at once; clones of the handle end together.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tower_redis_kit::Store;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
-    /// let store = Store::from_env().await?;
-    /// let lease = store.lock("report").try_acquire().await?.expect("nobody has it");
-    /// // `axum::serve(…).with_graceful_shutdown(…).await` goes here.
-    /// store.shutdown(Duration::from_secs(5)).await;
-    /// assert!(!lease.is_held());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// It takes no longer than `patience`, and seldom more than a
-    /// [deadline](StoreBuilder::deadline) or two. Says whether everything ended by itself; where Redis
-    /// is away, a lock is not given back but runs out.
-    ///
-    /// # Cancel safety
-    /// What was asked to end goes on ending.
-    pub async fn shutdown(&self, patience: Duration) -> bool {
-        let end = async {
-            self.life.end().await;
-            if let Backend::Redis(redis) = &self.backend {
-                redis.drained().await;
-            }
-        };
-        let ended = tokio::time::timeout(patience, end).await.is_ok();
-        if let Backend::Redis(redis) = &self.backend {
-            redis.close();
-        }
-        ended
-    }
-
-    /// Something that runs in the background, and ends before the store.
-    pub(crate) fn run(&self) -> Running {
-        self.life.run()
     }
 
     /// Any command at all, on the supervised connections and within the deadline: what the kit has
@@ -350,6 +305,26 @@ impl Store {
         &self.flights
     }
 
+    /// Listens to a channel; up to `capacity` messages wait to be taken.
+    pub(crate) async fn listen(
+        &self,
+        channel: &str,
+        capacity: usize,
+    ) -> Result<Listener, StoreError> {
+        match &self.backend {
+            Backend::Memory(memory) => Ok(memory.listen(channel, capacity)),
+            Backend::Redis(redis) => redis.listen(channel, capacity).await,
+        }
+    }
+
+    /// Who listens, in this process.
+    pub(crate) fn channels(&self) -> &Channels {
+        match &self.backend {
+            Backend::Memory(memory) => memory.channels(),
+            Backend::Redis(redis) => redis.channels(),
+        }
+    }
+
     /// Drops the responses under a tag, in as many round trips as it takes.
     pub(crate) async fn purge_tag(&self, tag: Fingerprint) -> Result<u64, StoreError> {
         match &self.backend {
@@ -388,28 +363,6 @@ impl fmt::Debug for Store {
         match &self.backend {
             Backend::Memory(memory) => f.debug_tuple("Store").field(memory).finish(),
             Backend::Redis(redis) => f.debug_tuple("Store").field(redis).finish(),
-        }
-    }
-}
-
-/// An answer on its way. The in-process store's is there at once; only the network's is boxed.
-pub(crate) enum Asking<A> {
-    Answered(Option<Result<A, StoreError>>),
-    Network(Pin<Box<dyn Future<Output = Result<A, StoreError>> + Send>>),
-}
-
-/// The answer is never pinned.
-impl<A> Unpin for Asking<A> {}
-
-impl<A> Future for Asking<A> {
-    type Output = Result<A, StoreError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Asking::Answered(answer) => {
-                Poll::Ready(answer.take().expect("polled after it was ready"))
-            }
-            Asking::Network(asking) => asking.as_mut().poll(cx),
         }
     }
 }

@@ -350,6 +350,11 @@ impl Keys {
         key
     }
 
+    /// A channel, which is no key: the developer's text, so that other programs can find it.
+    pub(crate) fn channel(&self, name: &str) -> String {
+        self.begin(&[":channel:", name])
+    }
+
     /// Written when a connection is probed.
     pub(crate) fn probe(&self) -> String {
         self.begin(&[":probe"])

@@ -1,6 +1,10 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+
+use super::Store;
+use super::handle::Backend;
 
 /// Whether a store is ending, and what has to end before it does.
 #[derive(Debug)]
@@ -47,5 +51,51 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.send_modify(|running| *running -= 1);
+    }
+}
+
+impl Store {
+    /// Ends the store, when the service has stopped taking requests: locks are given back,
+    /// subscriptions end, calls under way are waited for, and connections are closed. On Redis, later
+    /// calls fail at once; clones of the handle end together.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_redis_kit::Store;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+    /// let store = Store::from_env().await?;
+    /// let lease = store.lock("report").try_acquire().await?.expect("nobody has it");
+    /// // `axum::serve(…).with_graceful_shutdown(…).await` goes here.
+    /// store.shutdown(Duration::from_secs(5)).await;
+    /// assert!(!lease.is_held());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// It takes no longer than `patience`, and seldom more than a
+    /// [deadline](StoreBuilder::deadline) or two. Says whether everything ended by itself; where Redis
+    /// is away, a lock is not given back but runs out.
+    ///
+    /// # Cancel safety
+    /// What was asked to end goes on ending.
+    pub async fn shutdown(&self, patience: Duration) -> bool {
+        let end = async {
+            self.end_subscriptions();
+            self.life.end().await;
+            if let Backend::Redis(redis) = &self.backend {
+                redis.drained().await;
+            }
+        };
+        let ended = tokio::time::timeout(patience, end).await.is_ok();
+        if let Backend::Redis(redis) = &self.backend {
+            redis.close();
+        }
+        ended
+    }
+
+    /// Something that runs in the background, and ends before the store.
+    pub(crate) fn run(&self) -> Running {
+        self.life.run()
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
 //! and `redis` each say how; `keys` spells every key once. `url` and `environment` each say where
-//! Redis is, which is a `target`.
+//! Redis is, which is a `target`. `channels` is who listens in this process.
 
+mod asking;
 mod builder;
+pub(crate) mod channels;
 #[cfg(test)]
 mod contract;
 mod environment;
@@ -16,17 +18,20 @@ mod health;
 mod histories;
 pub(crate) mod keys;
 mod life;
+mod mailbox;
 mod memory;
 mod redis;
 mod target;
 mod url;
 pub(crate) mod verbs;
 
+pub(crate) use self::asking::Asking;
 pub(crate) use self::builder::Settings;
 pub use self::builder::StoreBuilder;
 pub(crate) use self::error::Kind;
 pub use self::error::StoreError;
+pub(crate) use self::handle::Portable;
 pub use self::handle::Store;
-pub(crate) use self::handle::{Asking, Portable};
 pub use self::health::{Health, HealthWatch};
 pub(crate) use self::life::Running;
+pub(crate) use self::mailbox::Delivery;

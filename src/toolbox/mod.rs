@@ -7,6 +7,7 @@
 //! | [`store.values("articles")`](crate::Store::values) | [`Values`] | caches, counters, one-time codes |
 //! | [`store.lock("report")`](crate::Store::lock) | [`Lock`], [`Lease`] | what one of many processes does |
 //! | [`store.log("audit")`](crate::Store::log) | [`Log`] | audit logs, histories; with a [`Consumer`], queues |
+//! | [`store.publish("orders", &order)`](crate::Store::publish), [`store.subscribe("orders")`](crate::Store::subscribe) | [`Subscription`], [`Sse`] | messages to whoever is there, in every process and in browsers |
 //! | [`store.presence("site")`](crate::Store::presence) | [`Presence`] | who is online |
 //!
 //! ```
@@ -37,6 +38,7 @@
 //! out may have been made.
 
 mod batch;
+mod channel;
 mod codec;
 mod compute;
 mod consumer;
@@ -47,7 +49,10 @@ mod log;
 mod many;
 mod plain;
 mod presence;
+mod response;
 mod scan;
+mod sse;
+mod subscription;
 mod values;
 
 pub use self::batch::{Batch, BatchOutcome};
@@ -57,5 +62,7 @@ pub use self::lock::Lock;
 pub use self::log::Log;
 pub use self::presence::Presence;
 pub use self::scan::{DeletePrefix, KeysWithPrefix};
+pub use self::sse::Sse;
+pub use self::subscription::{Message, Subscription};
 pub use self::values::Values;
 pub use crate::policy::{InvalidLogId, LogId};

@@ -2,6 +2,7 @@
 //! noun.
 
 mod batches;
+mod channels;
 mod consumers;
 mod limits;
 mod locks;
@@ -62,6 +63,15 @@ macro_rules! backends {
                 a_counter_counts_what_every_caller_adds
                 a_counter_ends_after_its_time_however_often_it_is_added_to
                 what_is_no_counter_is_left_alone
+            }
+            facts! { channels, $open =>
+                a_message_reaches_all_who_listen_to_its_channel
+                messages_of_one_publisher_arrive_in_order
+                what_was_published_before_is_not_heard
+                who_is_slow_gets_a_gap_and_holds_up_nobody
+                a_channel_can_be_left_and_listened_to_again
+                listening_ends_with_the_store
+                listening_ends_when_it_is_ended
             }
             facts! { locks, $open =>
                 a_lock_has_one_holder_until_it_is_released

@@ -5,6 +5,7 @@
 
 mod batch;
 mod cache;
+mod channel;
 mod clock;
 mod consumer;
 mod lock;
@@ -28,6 +29,7 @@ use self::presence::Presences;
 use self::shelf::{Overflow, Shelf};
 use self::values::Values;
 use super::StoreError;
+use super::channels::Channels;
 use super::keys::{Fingerprint, Subject};
 use super::verbs::Verb;
 use crate::policy::Timestamp;
@@ -51,6 +53,7 @@ pub(crate) struct Memory {
     locks: Mutex<Locks>,
     logs: Mutex<Logs>,
     presences: Mutex<Presences>,
+    channels: Arc<Channels>,
 }
 
 impl Memory {
@@ -71,6 +74,7 @@ impl Memory {
             locks: Mutex::new(Locks::new(locks)),
             logs: Mutex::new(Shelf::new(share - presences - locks, Overflow::Refuse)),
             presences: Mutex::new(Shelf::new(presences, Overflow::Refuse)),
+            channels: Channels::here(),
         }
     }
 

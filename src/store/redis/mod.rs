@@ -1,8 +1,9 @@
 //! The store on Redis: `endpoint` says where, `supervisor` keeps a connection, `node` a server's
-//! connections, `cluster` many nodes; one file per noun says how each verb is spelled.
+//! connections, `cluster` many nodes, `subscriber` the connection for messages; one file per noun says how each verb is spelled.
 
 mod batch;
 mod cache;
+mod channel;
 mod cluster;
 mod command;
 mod consumer;
@@ -23,6 +24,7 @@ mod sentinel;
 mod session;
 mod slots;
 mod status;
+mod subscriber;
 mod supervisor;
 mod tls;
 mod token;
@@ -43,6 +45,7 @@ use self::node::Node;
 pub(crate) use self::reply::Unexpected;
 use self::sentinel::Sentinels;
 use self::status::Status;
+use self::subscriber::Subscriber;
 use self::supervisor::{Limits, Whereabouts};
 use super::health::Health;
 use super::keys::Keys;
@@ -77,7 +80,8 @@ pub(crate) trait OnRedis: Verb + Sized {
 #[derive(Debug)]
 pub(crate) struct Redis {
     keys: Keys,
-    servers: Servers,
+    servers: Arc<Servers>,
+    subscriber: Subscriber,
     status: Arc<Status>,
     deadline: Duration,
     bulk_deadline: Duration,
@@ -134,8 +138,10 @@ impl Redis {
     }
 
     fn new(servers: Servers, status: Arc<Status>, settings: &Settings) -> Redis {
+        let servers = Arc::new(servers);
         Redis {
             keys: Keys::new(&settings.prefix),
+            subscriber: Subscriber::new(servers.clone(), status.clone(), settings.deadline),
             servers,
             status,
             deadline: settings.deadline,
@@ -185,7 +191,7 @@ impl Redis {
         from_replica: bool,
     ) -> Result<redis::Value, StoreError> {
         let by = self.by(lane);
-        match &self.servers {
+        match &*self.servers {
             Servers::One { node, .. } => {
                 node.call(request, lane, by).await.map_err(|failed| failed.error)
             }
@@ -196,11 +202,13 @@ impl Redis {
         }
     }
 
-    /// A connection that only listens. On a cluster, what is published at one node is heard at all.
-    pub(crate) async fn pubsub(&self) -> Result<redis::aio::PubSub, StoreError> {
-        match &self.servers {
-            Servers::One { whereabouts, .. } => whereabouts.locate().await?.pubsub().await,
-            Servers::Many(cluster) => cluster.any_endpoint()?.pubsub().await,
+    /// Every server that holds keys.
+    fn primaries(&self) -> Result<Vec<Arc<Node>>, StoreError> {
+        match &*self.servers {
+            Servers::One { node, .. } => Ok(vec![node.clone()]),
+            Servers::Many(cluster) => {
+                cluster.primaries()?.iter().map(|target| cluster.primary(target)).collect()
+            }
         }
     }
 
@@ -215,14 +223,14 @@ impl Redis {
 
     /// Closes every connection for good.
     pub(crate) fn close(&self) {
-        if let Servers::Many(cluster) = &self.servers {
+        if let Servers::Many(cluster) = &*self.servers {
             cluster.stop();
         }
         self.nodes().iter().for_each(|node| node.close());
     }
 
     fn nodes(&self) -> Vec<Arc<Node>> {
-        match &self.servers {
+        match &*self.servers {
             Servers::One { node, .. } => vec![node.clone()],
             Servers::Many(cluster) => cluster.all(),
         }
@@ -230,7 +238,7 @@ impl Redis {
 
     /// Whether keys may be in different slots.
     fn is_cluster(&self) -> bool {
-        matches!(self.servers, Servers::Many(_))
+        matches!(*self.servers, Servers::Many(_))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -247,6 +255,14 @@ impl Redis {
 }
 
 impl Servers {
+    /// A connection that only listens. On a cluster, what is published at one node is heard at all.
+    async fn pubsub(&self) -> Result<redis::aio::PubSub, StoreError> {
+        match self {
+            Servers::One { whereabouts, .. } => whereabouts.locate().await?.pubsub().await,
+            Servers::Many(cluster) => cluster.any_endpoint()?.pubsub().await,
+        }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the task that listens to the Sentinels")]
     fn one(node: Node, whereabouts: Whereabouts) -> Servers {
         let node = Arc::new(node);

@@ -15,7 +15,7 @@ const LOOKED_AT: usize = 500;
 impl Redis {
     /// The servers that together hold all keys.
     pub(crate) fn scan_targets(&self) -> Result<Vec<ScanTarget>, StoreError> {
-        match &self.servers {
+        match &*self.servers {
             Servers::One { .. } => Ok(vec![ScanTarget::default()]),
             Servers::Many(cluster) => cluster.primaries(),
         }
@@ -23,7 +23,7 @@ impl Redis {
 
     /// Sends a request to one of them, within the deadline.
     async fn call_on(&self, target: &ScanTarget, request: Command) -> Result<Value, StoreError> {
-        let node = match &self.servers {
+        let node = match &*self.servers {
             Servers::One { node, .. } => node.clone(),
             Servers::Many(cluster) => cluster.primary(target)?,
         };

@@ -50,5 +50,7 @@ impl Act {
 }
 
 impl Verb for Batch {
+    const NAME: &'static str = "batch";
+
     type Answer = Vec<Result<i64, StoreError>>;
 }

@@ -19,6 +19,8 @@ pub(crate) struct Consume {
 }
 
 impl Verb for Consume {
+    const NAME: &'static str = "consume_log";
+
     type Answer = Vec<Entry>;
 }
 
@@ -32,5 +34,7 @@ pub(crate) struct Done {
 }
 
 impl Verb for Done {
+    const NAME: &'static str = "done_with_log";
+
     type Answer = u64;
 }

@@ -18,6 +18,8 @@ pub(crate) struct Append {
 }
 
 impl Verb for Append {
+    const NAME: &'static str = "append_log";
+
     type Answer = Result<LogId, StoreError>;
 }
 
@@ -39,6 +41,8 @@ pub(crate) enum Part {
 pub(crate) type Entry = (LogId, Bytes);
 
 impl Verb for ReadLog {
+    const NAME: &'static str = "read_log";
+
     type Answer = Vec<Entry>;
 }
 
@@ -49,5 +53,7 @@ pub(crate) struct LogLength {
 }
 
 impl Verb for LogLength {
+    const NAME: &'static str = "log_length";
+
     type Answer = u64;
 }

@@ -6,6 +6,7 @@
 
 mod batch;
 mod cache;
+mod channel;
 mod consumer;
 mod lock;
 mod log;
@@ -19,6 +20,7 @@ mod values;
 
 pub(crate) use self::batch::*;
 pub(crate) use self::cache::*;
+pub(crate) use self::channel::*;
 pub(crate) use self::consumer::*;
 pub(crate) use self::lock::*;
 pub(crate) use self::log::*;

@@ -13,6 +13,8 @@ pub(crate) struct Touch {
 }
 
 impl Verb for Touch {
+    const NAME: &'static str = "touch_presence";
+
     type Answer = ();
 }
 
@@ -31,6 +33,8 @@ pub(crate) struct Present {
 }
 
 impl Verb for WhoIsPresent {
+    const NAME: &'static str = "who_is_present";
+
     type Answer = Present;
 }
 
@@ -42,5 +46,7 @@ pub(crate) struct Leave {
 }
 
 impl Verb for Leave {
+    const NAME: &'static str = "leave_presence";
+
     type Answer = ();
 }
