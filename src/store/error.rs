@@ -190,6 +190,24 @@ impl StoreError {
         self.kind == Kind::Ungrouped
     }
 
+    /// Of the errors of two servers, the one that says more: that a server is away may be over soon.
+    pub(crate) fn or_telling(self, other: Option<StoreError>) -> StoreError {
+        let away = |error: &StoreError| error.is_unavailable() || error.is_timeout();
+        match other {
+            Some(other) if away(&self) && !away(&other) => other,
+            _ => self,
+        }
+    }
+
+    /// The same error, of a server that is to be told apart from others.
+    pub(crate) fn of(self, who: &str) -> StoreError {
+        let subject = match &self.subject {
+            Some(subject) => format!("{who} {subject}").into(),
+            None => who.into(),
+        };
+        StoreError { kind: self.kind, subject: Some(subject) }
+    }
+
     /// One word for logs.
     pub(crate) fn class(&self) -> &'static str {
         match self.kind {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
-use support::RedisServer;
+use support::{RedisCluster, RedisServer};
 
 use super::Store;
 use super::keys::{Fingerprint, Namespace, Place};
@@ -161,6 +161,15 @@ impl Run<'_> {
         }
     }
 
+    /// A session's, which rotates within one slot.
+    fn session(&self, name: u8) -> Fingerprint {
+        let [_, shard @ ..] = self.history.to_be_bytes();
+        Fingerprint::sharded(
+            shard,
+            &[b"session", &self.history.to_be_bytes()[..], &[name]].concat(),
+        )
+    }
+
     fn record(&self, version: u32, value: u8) -> Record {
         let fields = Fields::from_iter([("value".to_owned(), json!(value))]);
         Record { version, expires_at: Timestamp(u64::MAX / 2), fields }
@@ -180,12 +189,12 @@ impl Run<'_> {
         let store = self.store;
         match *act {
             Act::Create { id, value } => {
-                let (id, record) = (self.name("session", id), self.record(0, value));
+                let (id, record) = (self.session(id), self.record(0, value));
                 let create = CreateSession { id, record, time_to_live: HOUR };
                 format!("{:?}", store.ask(create).await)
             }
             Act::Load { id } => {
-                let load = LoadSession { id: self.name("session", id), idle: HOUR };
+                let load = LoadSession { id: self.session(id), idle: HOUR };
                 format!("{:?}", store.ask(load).await)
             }
             Act::Save { id, version, value, rotate_to } => {
@@ -193,8 +202,8 @@ impl Run<'_> {
                 let mut changes = Changes::default();
                 changes.set("value", json!(value));
                 let save = SaveSession {
-                    id: self.name("session", id),
-                    rotate_to: rotate_to.map(|to| self.name("session", to)),
+                    id: self.session(id),
+                    rotate_to: rotate_to.map(|to| self.session(to)),
                     from: before.version_tag(),
                     record: before.next(&changes),
                     time_to_live: HOUR,
@@ -202,7 +211,7 @@ impl Run<'_> {
                 format!("{:?}", store.ask(save).await)
             }
             Act::End { id } => {
-                format!("{:?}", store.ask(EndSession { id: self.name("session", id) }).await)
+                format!("{:?}", store.ask(EndSession { id: self.session(id) }).await)
             }
             Act::RevokeToken { token } => {
                 let token = self.name("token", token);
@@ -289,23 +298,26 @@ impl Run<'_> {
 #[test]
 fn every_backend_gives_the_same_answers() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let server = RedisServer::start();
+    let (server, cluster) = (RedisServer::start(), RedisCluster::start());
     let memory = Store::memory();
-    let redis = runtime.block_on(Store::connect(&server.url())).unwrap();
+    let connect = |url: &str| {
+        let patient = Store::builder().deadline(Duration::from_secs(5));
+        runtime.block_on(patient.connect(url)).unwrap()
+    };
+    let (redis, cluster_store) = (connect(&server.url()), connect(&cluster.url()));
     let histories = std::cell::Cell::new(0);
     let config = Config { failure_persistence: None, cases: 300, ..Config::default() };
     TestRunner::new(config)
         .run(&prop::collection::vec(acts(), 1..60), |acts| {
             histories.set(histories.get() + 1);
-            let [mut memory, mut redis] = [&memory, &redis].map(|store| Run {
-                store,
-                history: histories.get(),
-                look_ups: Vec::new(),
-            });
+            let [mut memory, mut redis, mut cluster] = [&memory, &redis, &cluster_store]
+                .map(|store| Run { store, history: histories.get(), look_ups: Vec::new() });
             for act in &acts {
-                let answers =
-                    runtime.block_on(async { (memory.answer(act).await, redis.answer(act).await) });
-                prop_assert_eq!(answers.0, answers.1, "{:?}", act);
+                let answers = runtime.block_on(async {
+                    tokio::join!(memory.answer(act), redis.answer(act), cluster.answer(act))
+                });
+                prop_assert_eq!(&answers.0, &answers.1, "one server: {:?}", act);
+                prop_assert_eq!(&answers.0, &answers.2, "a cluster: {:?}", act);
             }
             Ok(())
         })

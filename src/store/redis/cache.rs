@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::command::{Command, LIST_RESPONSE, PURGE, STORE_RESPONSE};
+use super::command::{Command, KEEP_RESPONSE, LIST_RESPONSE, PURGE, STORE_RESPONSE};
 use super::session::millis;
 use super::{Lane, OnRedis, Redis, Request, Unexpected, reply};
 use crate::policy::caching::StoredResponse;
@@ -24,6 +24,10 @@ const UNCONFIRMED: Duration = Duration::from_secs(5);
 
 impl OnRedis for LoadResponse {
     const LANE: Lane = Lane::Bulk;
+
+    /// A stored response is a little old anyway. An older last purge only keeps more from being
+    /// stored.
+    const FROM_REPLICA: bool = true;
 
     fn request(&self, keys: &Keys) -> Request {
         Request::GetAll(vec![keys.response(&self.response), keys.last_purge()])
@@ -66,9 +70,11 @@ impl OnRedis for StoreResponse {
         let keys = &redis.keys;
         let response = keys.response(&self.response);
         let time_to_live = self.stored.freshness.time_to_live();
+        let encoded = self.stored.encode();
+        let head = &encoded[..encoded.len() - self.stored.body.len()];
         let keep = Command::new("SET")
             .arg(&response)
-            .arg(self.stored.encode())
+            .arg(&encoded)
             .arg("PX")
             .arg(millis(time_to_live.min(UNCONFIRMED)));
         redis.call(keep, Lane::Bulk).await?;
@@ -88,7 +94,8 @@ impl OnRedis for StoreResponse {
             kept &= reply::integer(&reply::extracted(reply)?)? == 1;
         }
         let done = if kept {
-            Command::new("PEXPIRE").arg(response).arg(millis(time_to_live))
+            // Another one may have come in its place, which nobody has listed yet, or ever will.
+            Command::script(&KEEP_RESPONSE, &[response]).arg(millis(time_to_live)).arg(head)
         } else {
             Command::new("UNLINK").arg(response)
         };

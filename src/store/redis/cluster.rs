@@ -51,8 +51,11 @@ pub(super) enum Role {
     Replica,
 }
 
-/// How many redirections one request follows.
-const REDIRECTS: usize = 4;
+/// How many redirections one request follows at once; the nodes may not agree yet, so from then on
+/// there is a pause before each.
+const REDIRECTS: usize = 2;
+
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Where the cluster is, and how to speak to it.
 pub(super) struct Seeds {
@@ -79,7 +82,7 @@ impl Cluster {
         });
         let nodes = try_join_all(nodes).await?;
         shared.nodes().extend(nodes);
-        shared.adopt(&ranges);
+        shared.adopt(&ranges).await;
         Ok(Cluster::maintain(shared))
     }
 
@@ -104,24 +107,13 @@ impl Cluster {
         from_replica: bool,
         by: Instant,
     ) -> Result<Value, StoreError> {
-        let shared = &*self.shared;
-        match request {
-            Request::One(command) => {
-                let slot = command.key().map(slot);
-                shared.routed(slot, request, lane, from_replica, by).await
+        let answer = self.shared.call(request, lane, from_replica, by).await;
+        match answer {
+            // Nothing is written by what a replica may answer, so it can be asked for twice.
+            Err(error) if from_replica && error.is_unavailable() => {
+                self.shared.call(request, lane, false, by).await
             }
-            Request::Atomic(commands) => {
-                let slot = commands.iter().find_map(Command::key).map(slot);
-                shared.routed(slot, request, lane, false, by).await
-            }
-            Request::Together(commands) => {
-                shared.together(commands, lane, from_replica, by).await.map(Value::Array)
-            }
-            Request::GetAll(keys) => {
-                let gets: Vec<_> = keys.iter().map(|key| Command::new("GET").arg(key)).collect();
-                let found = shared.together(&gets, lane, from_replica, by).await?;
-                found.into_iter().map(as_by_mget).collect::<Result<_, _>>().map(Value::Array)
-            }
+            answer => answer,
         }
     }
 
@@ -203,6 +195,33 @@ impl Shared {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn call(
+        &self,
+        request: &Request,
+        lane: Lane,
+        from_replica: bool,
+        by: Instant,
+    ) -> Result<Value, StoreError> {
+        match request {
+            Request::One(command) => {
+                let slot = command.key().map(slot);
+                self.routed(slot, request, lane, from_replica, by).await
+            }
+            Request::Atomic(commands) => {
+                let slot = commands.iter().find_map(Command::key).map(slot);
+                self.routed(slot, request, lane, false, by).await
+            }
+            Request::Together(commands) => {
+                self.together(commands, lane, from_replica, by).await.map(Value::Array)
+            }
+            Request::GetAll(keys) => {
+                let gets: Vec<_> = keys.iter().map(|key| Command::new("GET").arg(key)).collect();
+                let found = self.together(&gets, lane, from_replica, by).await?;
+                found.into_iter().map(as_by_mget).collect::<Result<_, _>>().map(Value::Array)
+            }
+        }
+    }
+
     /// Groups the commands by node, and puts the replies back into their order.
     async fn together(
         &self,
@@ -234,13 +253,16 @@ impl Shared {
             }
         }
         for (command, reply) in commands.iter().zip(&mut replies) {
-            // Such a command did not run.
-            if let Value::ServerError(error) = &*reply
-                && matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN")
-            {
-                let slot = command.key().map(slot);
-                let request = Request::One(command.clone());
-                *reply = self.routed(slot, &request, lane, false, by).await?;
+            let Value::ServerError(error) = &*reply else { continue };
+            match error.code() {
+                // Such a command did not run.
+                "MOVED" | "ASK" | "TRYAGAIN" => {
+                    let slot = command.key().map(slot);
+                    let request = Request::One(command.clone());
+                    *reply = self.routed(slot, &request, lane, false, by).await?;
+                }
+                "CLUSTERDOWN" => self.stale.notify_one(),
+                _ => {}
             }
         }
         Ok(replies)
@@ -258,32 +280,35 @@ impl Shared {
     ) -> Result<Value, StoreError> {
         let mut node = self.node(slot, from_replica)?;
         let mut asking = false;
-        for _ in 0..REDIRECTS {
+        let mut redirects = 0;
+        loop {
             let sent = match (request, asking) {
                 (Request::One(command), true) => self.ask(&node, command, lane, by).await,
                 _ => node.call(request, lane, by).await,
             };
-            let failed = match sent {
+            let Failed { error, redirect } = match sent {
                 Ok(reply) => return Ok(reply),
                 Err(failed) => failed,
             };
-            asking = false;
-            match failed.redirect {
-                Some(Redirect::Moved(place)) => {
-                    self.stale.notify_one();
-                    node = self.node_at(&place, Role::Primary);
-                    node.until_up(lane, by).await;
-                }
-                Some(Redirect::Ask(place)) => {
-                    asking = true;
-                    node = self.node_at(&place, Role::Primary);
-                    node.until_up(lane, by).await;
-                }
-                Some(Redirect::TryAgain) => tokio::time::sleep(Duration::from_millis(5)).await,
-                None => return Err(self.noted(failed.error)),
+            let Some(redirect) = redirect else { return Err(self.noted(error)) };
+            asking = matches!(redirect, Redirect::Ask(_));
+            redirects += 1;
+            if (redirect == Redirect::TryAgain || redirects > REDIRECTS)
+                && tokio::time::timeout_at(by, tokio::time::sleep(PAUSE)).await.is_err()
+            {
+                return Err(StoreError::about(Kind::Unavailable, "a slot is on the move"));
             }
+            node = match redirect {
+                Redirect::Moved(place) => {
+                    self.stale.notify_one();
+                    self.node_at(&place, Role::Primary)
+                }
+                Redirect::Ask(place) => self.node_at(&place, Role::Primary),
+                // From the start: where the keys are by now, the first node knows.
+                Redirect::TryAgain => self.node(slot, false)?,
+            };
+            node.until_up(lane, by).await;
         }
-        Err(StoreError::about(Kind::Unavailable, "a slot is on the move"))
     }
 
     async fn ask(
@@ -293,12 +318,14 @@ impl Shared {
         lane: Lane,
         by: Instant,
     ) -> Result<Value, Failed> {
-        let both = Request::Together(vec![Command::keyless("ASKING"), command.clone()]);
-        match node.call(&both, lane, by).await? {
+        // A script is loaded before: it could not be called again without asking again.
+        let asking = [command.load(), Some(Command::keyless("ASKING")), Some(command.clone())];
+        let together = Request::Together(asking.into_iter().flatten().collect());
+        match node.call(&together, lane, by).await? {
             Value::Array(mut replies) => match replies.pop() {
                 Some(Value::ServerError(error)) => {
                     let error = error.into();
-                    let redirect = Redirect::of(&error);
+                    let redirect = node.address().and_then(|from| Redirect::of(&error, from));
                     let code = error.code().unwrap_or_default();
                     Err(Failed { error: StoreError::reply(code), redirect })
                 }

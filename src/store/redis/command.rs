@@ -31,6 +31,7 @@ pub(super) static REVOKE_SUBJECT: Script = script!("revoke_subject");
 pub(super) static STORE_RESPONSE: Script = script!("store_response");
 pub(super) static PURGE: Script = script!("purge");
 pub(super) static LIST_RESPONSE: Script = script!("list_response");
+pub(super) static KEEP_RESPONSE: Script = script!("keep_response");
 pub(super) static DELETE_IF: Script = script!("delete_if");
 pub(super) static INCREMENT: Script = script!("increment");
 pub(super) static LOCK: Script = script!("lock");
@@ -46,6 +47,7 @@ pub(super) static ALL: &[&Script] = &[
     &STORE_RESPONSE,
     &PURGE,
     &LIST_RESPONSE,
+    &KEEP_RESPONSE,
     &DELETE_IF,
     &INCREMENT,
     &LOCK,
@@ -114,6 +116,12 @@ impl Command {
             redis::Arg::Simple(key) => Some(key),
             _ => None,
         }
+    }
+
+    /// What loads its script, if it is a call of one.
+    pub(super) fn load(&self) -> Option<Command> {
+        let load = self.script?.load();
+        Some(Command { cmd: load, script: None, key: None })
     }
 
     /// For tests of one verb without a supervisor.
@@ -228,12 +236,14 @@ async fn together(
             // It speaks of the connection, and all others fared the same.
             return Err(error.clone().into());
         }
-        if error.kind() == Some(ServerErrorKind::NoScript) && command.script.is_some() {
-            match command.send(connection).await {
-                Ok(again) => *reply = again,
-                Err(error) if error.code().is_some() => {}
-                Err(error) => return Err(error),
-            }
+        let forgotten = error.kind() == Some(ServerErrorKind::NoScript);
+        if let Some(script) = command.script.filter(|_| forgotten) {
+            let mut again = redis::pipe();
+            again.ignore_errors();
+            again.add_command(script.load());
+            again.add_command(command.cmd.clone());
+            let replies: Vec<Value> = again.query_async(connection).await?;
+            *reply = replies.into_iter().next_back().unwrap_or(Value::Nil);
         }
     }
     Ok(Value::Array(replies))

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use redis::Value;
 use tokio::time::Instant;
 
@@ -22,6 +25,9 @@ const DISCOVERY: Duration = Duration::from_secs(1);
 /// The least time between two such questions.
 const REST: Duration = Duration::from_millis(20);
 
+/// How long new nodes are waited for before the slots are theirs all the same.
+const CONNECT: Duration = Duration::from_millis(250);
+
 const NO_CLUSTER: &str = "it is no cluster: use redis://";
 const NO_SLOTS: &str = "the cluster has no slots yet";
 
@@ -37,7 +43,12 @@ impl Shared {
     }
 
     /// Takes over what a node says about the slots; a node that is not named any more is let go.
-    pub(super) fn adopt(&self, ranges: &[Range]) {
+    ///
+    /// A new node is connected to before: until then the old one says where to go, and who is sent
+    /// on waits, while a call by the map never does.
+    #[expect(clippy::disallowed_methods, reason = "a deadline is counted from now on")]
+    pub(super) async fn adopt(&self, ranges: &[Range]) {
+        let known: Vec<_> = self.nodes().keys().cloned().collect();
         let replica =
             |place: &HostPort| self.read_from_replicas.then(|| self.node_at(place, Role::Replica));
         let map = SlotMap::new(ranges, |place| self.node_at(place, Role::Primary), replica);
@@ -45,6 +56,13 @@ impl Shared {
             Role::Primary => ranges.iter().any(|range| range.primary == *place),
             Role::Replica => ranges.iter().any(|range| range.replicas.contains(place)),
         };
+        let new: Vec<_> = {
+            let nodes = self.nodes();
+            let new = nodes.iter().filter(|(node, _)| !known.contains(node));
+            new.map(|(_, node)| node.clone()).collect()
+        };
+        let by = Instant::now() + CONNECT;
+        join_all(new.iter().map(|node| node.until_ready(by))).await;
         self.map.store(Arc::new(map));
         self.nodes().retain(|node, _| named(node));
     }
@@ -61,7 +79,7 @@ impl Shared {
                 }
             }
             if let Ok(ranges) = self.discover().await {
-                self.adopt(&ranges);
+                self.adopt(&ranges).await;
             }
             tokio::time::sleep(REST + backoff(attempt, fastrand::f64())).await;
             attempt = attempt.saturating_add(1);
@@ -94,15 +112,22 @@ impl Shared {
     }
 
     pub(super) async fn ask_seeds(&self) -> Result<Vec<Range>, StoreError> {
-        let mut failed = StoreError::new(Kind::Unavailable);
-        for seed in &self.seeds {
-            match tokio::time::timeout(DISCOVERY, self.ask_seed(seed)).await {
-                Ok(Ok(ranges)) => return Ok(ranges),
-                Ok(Err(error)) => failed = error,
-                Err(_) => failed = self.access.at(seed).error(Kind::Timeout),
+        // All at once: some may hang, and nobody waits for them then.
+        let mut answers: FuturesUnordered<_> =
+            self.seeds.iter().map(|seed| self.ask_in_time(seed)).collect();
+        let mut failed = None;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(ranges) => return Ok(ranges),
+                Err(error) => failed = Some(error.or_telling(failed)),
             }
         }
-        Err(failed)
+        Err(failed.unwrap_or(StoreError::new(Kind::Unavailable)))
+    }
+
+    async fn ask_in_time(&self, seed: &HostPort) -> Result<Vec<Range>, StoreError> {
+        let asked = tokio::time::timeout(DISCOVERY, self.ask_seed(seed)).await;
+        asked.unwrap_or_else(|_| Err(self.access.at(seed).error(Kind::Timeout)))
     }
 
     async fn ask_seed(&self, seed: &HostPort) -> Result<Vec<Range>, StoreError> {

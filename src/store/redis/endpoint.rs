@@ -9,6 +9,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::hello;
+use super::probe::{CLUSTER, SENTINEL};
 use super::tls::Connector;
 use crate::store::StoreError;
 use crate::store::builder::Credentials;
@@ -50,11 +52,22 @@ impl Endpoint {
         // The deadlines are ours; the crate's own would hide what they were about.
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&self.info(), socket, config)
-                .await
-                .map_err(|error| self.error_of(&error))?;
-        Ok((connection, Box::pin(driver)))
+        match MultiplexedConnection::new_with_config(&self.info(), socket, config).await {
+            Ok((connection, driver)) => Ok((connection, Box::pin(driver))),
+            Err(error) => Err(self.explained(self.error_of(&error)).await),
+        }
+    }
+
+    /// Of a server that hung up before it said anything, whether it wants TLS.
+    async fn explained(&self, error: StoreError) -> StoreError {
+        match (&self.address, &self.access.tls) {
+            (Address::Tcp(place), None)
+                if error.is_unavailable() && hello::answers_tls(place).await =>
+            {
+                StoreError::about(Kind::Tls, format!("{place}: it speaks TLS: use rediss://"))
+            }
+            _ => error,
+        }
     }
 
     /// A connection that only listens.
@@ -115,7 +128,14 @@ impl Endpoint {
         if error.kind() == redis::ErrorKind::AuthenticationFailed {
             return self.error(Kind::Unauthorized);
         }
+        let detail = error.detail().unwrap_or_default();
         match error.code() {
+            Some("ERR") if detail.contains("cluster mode") => {
+                return StoreError::about(Kind::WrongTopology, CLUSTER);
+            }
+            Some("ERR") if detail.starts_with("unknown command") => {
+                return StoreError::about(Kind::WrongTopology, SENTINEL);
+            }
             // Of what a connection is set up with, a server can only not know the database.
             Some("ERR") if self.access.database > 0 => {
                 let no_database = format!("the server has no database {}", self.access.database);
@@ -126,6 +146,11 @@ impl Endpoint {
         }
         self.error(match error.kind() {
             redis::ErrorKind::Parse => Kind::NotRedis,
+            // By TLS 1.3 a client's certificate is asked for after the handshake.
+            _ if self.access.tls.is_some() && error.to_string().contains("fatal alert") => {
+                let why = format!("{}: does it want a `tls_identity`?", self.address);
+                return StoreError::about(Kind::Tls, why);
+            }
             _ if error.is_connection_refusal() => Kind::Refused,
             _ if error.is_timeout() => Kind::Timeout,
             _ => Kind::Unavailable,

@@ -9,6 +9,7 @@ mod command;
 mod consumer;
 mod discovery;
 mod endpoint;
+mod hello;
 mod info;
 mod lock;
 mod log;

@@ -9,12 +9,13 @@ use super::command::{Lane, Request};
 use super::status::Status;
 use super::supervisor::{Failed, Limits, Supervisor, Whereabouts};
 use crate::store::StoreError;
-use crate::store::target::HostPort;
+use crate::store::target::{Address, HostPort};
 
 /// One server and its connections. The last one carries what may be large, so that a body on its
 /// way keeps no verdict waiting; with one connection alone there is no such choice.
 #[derive(Debug)]
 pub(super) struct Node {
+    whereabouts: Whereabouts,
     lanes: Box<[Supervisor]>,
     next: AtomicUsize,
 }
@@ -29,7 +30,7 @@ impl Node {
     ) -> Result<Node, StoreError> {
         let lanes = (0..connections)
             .map(|_| Supervisor::start(whereabouts.clone(), limits.clone(), status.lane()));
-        Ok(Node::new(try_join_all(lanes).await?))
+        Ok(Node::new(whereabouts, try_join_all(lanes).await?))
     }
 
     /// Connects in the background.
@@ -41,11 +42,12 @@ impl Node {
     ) -> Node {
         let lanes = (0..connections)
             .map(|_| Supervisor::start_lazy(whereabouts.clone(), limits.clone(), status.lane()));
-        Node::new(lanes.collect())
+        Node::new(whereabouts, lanes.collect())
     }
 
-    fn new(lanes: Vec<Supervisor>) -> Node {
-        Node { lanes: lanes.into(), next: AtomicUsize::new(0) }
+    fn new(whereabouts: &Whereabouts, lanes: Vec<Supervisor>) -> Node {
+        let whereabouts = whereabouts.clone();
+        Node { whereabouts, lanes: lanes.into(), next: AtomicUsize::new(0) }
     }
 
     pub(super) async fn call(
@@ -63,7 +65,10 @@ impl Node {
             (Lane::Bulk, _) | (Lane::Verdict, []) => bulk,
             (Lane::Verdict, [only]) => only,
             (Lane::Verdict, several) => {
-                &several[self.next.fetch_add(1, Ordering::Relaxed) % several.len()]
+                let first = self.next.fetch_add(1, Ordering::Relaxed);
+                let mut others = (0..several.len()).map(|n| &several[(first + n) % several.len()]);
+                let up = others.find(|lane| lane.is_up());
+                up.unwrap_or(&several[first % several.len()])
             }
         }
     }
@@ -89,6 +94,21 @@ impl Node {
     /// Waits for the connection that `lane` means, until `by` at most.
     pub(super) async fn until_up(&self, lane: Lane, by: Instant) -> bool {
         self.lane(lane).until_up(by).await
+    }
+
+    /// Where it is, unless Sentinels say so.
+    pub(super) fn address(&self) -> Option<&Address> {
+        match &self.whereabouts {
+            Whereabouts::Fixed(endpoint) => Some(&endpoint.address),
+            Whereabouts::Sentinel(_) => None,
+        }
+    }
+
+    /// Waits for all connections, until `by` at most.
+    pub(super) async fn until_ready(&self, by: Instant) {
+        for lane in &self.lanes {
+            lane.until_up(by).await;
+        }
     }
 
     /// The server is at `place` from now on.

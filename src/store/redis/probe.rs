@@ -4,16 +4,17 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use super::endpoint::{Driver, Endpoint};
+use super::slots::ranges;
 use super::status::{Probed, wall_clock};
 use super::{command, reply};
 use crate::policy::Timestamp;
 use crate::policy::breaker::{Failure, gives_up};
 use crate::store::StoreError;
 use crate::store::error::Kind;
-use crate::store::target::Address;
+use crate::store::target::{Address, HostPort};
 
-const CLUSTER: &str = "it is a cluster's node: use redis-cluster://";
-const SENTINEL: &str = "it is a Sentinel: use redis-sentinel://";
+pub(super) const CLUSTER: &str = "it is a cluster's node: use redis-cluster://";
+pub(super) const SENTINEL: &str = "it is a Sentinel: use redis-sentinel://";
 
 /// A connection that has just read, written and run a script.
 pub(super) struct Dialed {
@@ -48,6 +49,8 @@ async fn probe(
     deadline: Duration,
 ) -> Result<(Probed, Option<StoreError>), StoreError> {
     let mut probe = redis::pipe();
+    // Says what the server is; an old one, or a user who may not ask, is no worse for it.
+    probe.cmd("HELLO");
     if endpoint.access.reads_only {
         probe.cmd("READONLY");
     } else {
@@ -62,8 +65,19 @@ async fn probe(
     }
     // Or one refused command would discard every reply.
     probe.ignore_errors();
-    let replies: Vec<Value> =
+    let mut replies: Vec<Value> =
         probe.query_async(connection).await.map_err(|error| endpoint.error_of(&error))?;
+    if replies.is_empty() {
+        return Err(endpoint.error(Kind::NotRedis));
+    }
+    match mode(replies.remove(0)).as_deref() {
+        Some("sentinel") => return Err(StoreError::about(Kind::WrongTopology, SENTINEL)),
+        // The key may be one that this very node keeps.
+        Some("cluster") if !endpoint.access.in_cluster && has_others(connection).await => {
+            return Err(StoreError::about(Kind::WrongTopology, CLUSTER));
+        }
+        _ => {}
+    }
     let codes = replies.iter().filter_map(|reply| match reply {
         Value::ServerError(error) => Some(error.code()),
         _ => None,
@@ -96,6 +110,33 @@ async fn probe(
     let middle = sent.after(round_trip / 2);
     let clock_offset = server_time(time).map_or(0, |server| server.0 as i64 - middle.0 as i64);
     Ok((Probed { round_trip, clock_offset }, refused))
+}
+
+/// What `HELLO` says that the server is.
+fn mode(hello: Value) -> Option<String> {
+    let pairs: Vec<(Value, Value)> = match hello {
+        Value::Map(pairs) => pairs,
+        Value::Array(flat) => {
+            let mut flat = flat.into_iter();
+            std::iter::from_fn(|| Some((flat.next()?, flat.next()?))).collect()
+        }
+        _ => return None,
+    };
+    let text = |value| reply::text(value).ok();
+    let mode = pairs.into_iter().find_map(|(name, value)| (text(name)? == "mode").then_some(value));
+    mode.and_then(text)
+}
+
+/// Whether a cluster's node is not the only one that keeps slots: a cluster of one is as good as a
+/// server alone.
+async fn has_others(connection: &mut MultiplexedConnection) -> bool {
+    let mut slots = redis::cmd("CLUSTER");
+    slots.arg("SLOTS");
+    let Ok(reply) = connection.send_packed_command(&slots).await else { return false };
+    // What matters is only whether they are different.
+    let asked = HostPort { host: "?".to_owned(), port: 1 };
+    let ranges = ranges(reply, &asked).unwrap_or_default();
+    ranges.windows(2).any(|two| two[0].primary != two[1].primary)
 }
 
 fn server_time(time: Value) -> Result<Timestamp, reply::Unexpected> {

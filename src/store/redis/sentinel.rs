@@ -3,6 +3,7 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use redis::Value;
 
@@ -61,7 +62,7 @@ impl Sentinels {
                         break;
                     }
                 }
-                Err(error) => failed = Some(error),
+                Err(error) => failed = Some(error.or_telling(failed)),
             }
         }
         let primary = votes.into_iter().max_by_key(|(_, named)| *named).map(|(place, _)| place);
@@ -89,7 +90,14 @@ impl Sentinels {
             }
         };
         let asked = tokio::time::timeout(self.timeout, asking).await;
-        let reply = asked.map_err(|_| endpoint.error(Kind::Timeout))??;
+        let reply = asked.unwrap_or_else(|_| Err(endpoint.error(Kind::Timeout)));
+        let reply = reply.map_err(|error| match error {
+            error if error.is_unauthorized() => {
+                error.of("it is the Sentinel's own, sentinel_user and sentinel_password:")
+            }
+            error if error.is_wrong_topology() => error,
+            error => error.of("the Sentinel"),
+        })?;
         match reply {
             Value::Nil => {
                 let unknown = format!("the Sentinels know no service {:?}", self.service);
@@ -100,17 +108,22 @@ impl Sentinels {
     }
 
     /// Calls `moved` with the primary's place whenever a Sentinel says that it is another one now.
-    /// Endless.
+    /// Listens to all of them: one may hang, and each finds out at another time. Endless.
     pub(super) async fn watch(&self, moved: impl Fn(&HostPort)) {
+        join_all(self.places.iter().map(|place| self.listen(place, &moved))).await;
+    }
+
+    async fn listen(&self, place: &HostPort, moved: &impl Fn(&HostPort)) {
+        let endpoint = self.access.at(place);
+        let subscribe = async || {
+            let mut pubsub = endpoint.pubsub().await.ok()?;
+            pubsub.subscribe("+switch-master").await.ok()?;
+            Some(pubsub.into_on_message())
+        };
         let mut attempt = 0;
         loop {
-            // Another Sentinel each time: one may hang.
-            let place = &self.places[attempt as usize % self.places.len()];
-            if let Ok(Ok(mut pubsub)) =
-                tokio::time::timeout(self.timeout, self.access.at(place).pubsub()).await
-                && pubsub.subscribe("+switch-master").await.is_ok()
-            {
-                let mut messages = pubsub.into_on_message();
+            if let Ok(Some(mut messages)) = tokio::time::timeout(self.timeout, subscribe()).await {
+                attempt = 0;
                 // Whatever happened before somebody listened.
                 if let Ok(Endpoint { address: Address::Tcp(place), .. }) = self.locate().await {
                     moved(&place);
@@ -120,10 +133,9 @@ impl Sentinels {
                         moved(&place);
                     }
                 }
-                attempt = 0;
             }
             tokio::time::sleep(backoff(attempt, fastrand::f64())).await;
-            attempt = attempt.wrapping_add(1);
+            attempt = attempt.saturating_add(1);
         }
     }
 

@@ -246,8 +246,8 @@ impl Shared {
         let (failure, failed) = match error.code() {
             Some(code) => {
                 link.replied();
-                let failed =
-                    Failed { error: StoreError::reply(code), redirect: Redirect::of(error) };
+                let redirect = Redirect::of(error, &link.address);
+                let failed = Failed { error: StoreError::reply(code), redirect };
                 (Failure::ErrorReply { code }, failed)
             }
             None => (Failure::Disconnected, StoreError::new(Kind::Unavailable).into()),
@@ -381,15 +381,25 @@ impl Link {
 }
 
 impl Redirect {
-    pub(super) fn of(error: &RedisError) -> Option<Redirect> {
-        let place = || HostPort::parse(error.redirect_node()?.0, 6379).ok();
+    /// Reads an error of the server at `from`.
+    pub(super) fn of(error: &RedisError, from: &Address) -> Option<Redirect> {
         match error.code()? {
-            "MOVED" => place().map(Redirect::Moved),
-            "ASK" => place().map(Redirect::Ask),
+            "MOVED" => place(error, from).map(Redirect::Moved),
+            "ASK" => place(error, from).map(Redirect::Ask),
             "TRYAGAIN" => Some(Redirect::TryAgain),
             _ => None,
         }
     }
+}
+
+/// A node that does not know what it is called leaves the host out; IPv6 has no brackets there.
+fn place(error: &RedisError, from: &Address) -> Option<HostPort> {
+    let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
+    let host = match (host, from) {
+        ("" | "?", Address::Tcp(from)) => &from.host,
+        _ => host,
+    };
+    HostPort::new(host, port.parse().ok()?).ok()
 }
 
 impl From<StoreError> for Failed {
@@ -413,5 +423,27 @@ impl fmt::Debug for Supervisor {
             .field("server", &self.shared.whereabouts)
             .field("is_up", &self.is_up())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirection_names_a_node_or_the_one_that_was_asked() {
+        let asked = Address::Tcp(HostPort::new("redis.example", 6379).unwrap());
+        for (reply, place) in [
+            ("-MOVED 3999 127.0.0.1:6381\r\n", "127.0.0.1:6381"),
+            ("-MOVED 3999 ::1:6381\r\n", "[::1]:6381"),
+            ("-MOVED 3999 node-2.example:6381\r\n", "node-2.example:6381"),
+            ("-MOVED 3999 :6381\r\n", "redis.example:6381"),
+            ("-MOVED 3999 ?:6381\r\n", "redis.example:6381"),
+        ] {
+            let error = redis::parse_redis_value(reply.as_bytes()).unwrap().extract_error();
+            let redirect = Redirect::of(&error.unwrap_err(), &asked);
+            let place = HostPort::parse(place, 1).unwrap();
+            assert_eq!(redirect, Some(Redirect::Moved(place)), "{reply}");
+        }
     }
 }

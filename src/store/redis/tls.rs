@@ -54,7 +54,9 @@ mod without {
 
 #[cfg(feature = "tls")]
 mod with_rustls {
+    use std::pin::pin;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio::net::TcpStream;
     use tokio_rustls::TlsConnector;
@@ -72,6 +74,7 @@ mod with_rustls {
 
     use super::*;
     use crate::store::redis::endpoint::Socket;
+    use crate::store::redis::hello;
     use crate::store::target::HostPort;
 
     #[derive(Clone)]
@@ -92,12 +95,13 @@ mod with_rustls {
             let config = match &settings.identity {
                 None => builder.with_no_client_auth(),
                 Some(identity) => {
-                    let chain = certificates(&identity.certificate)?;
+                    let none = "`tls_identity` has no certificate in PEM";
+                    let chain = certificates(&identity.certificate, none)?;
                     let key = PrivateKeyDer::from_pem_slice(identity.key.expose().as_bytes())
-                        .map_err(|_| invalid("the client's key is no private key in PEM"))?;
-                    builder
-                        .with_client_auth_cert(chain, key)
-                        .map_err(|_| invalid("the client's certificate and key cannot be used"))?
+                        .map_err(|_| invalid("`tls_identity` has no private key in PEM"))?;
+                    builder.with_client_auth_cert(chain, key).map_err(|_| {
+                        invalid("the certificate and key of `tls_identity` cannot be used")
+                    })?
                 }
             };
             Ok(Connector(Arc::new(config).into()))
@@ -111,7 +115,16 @@ mod with_rustls {
             let failed = |why: String| StoreError::about(Kind::Tls, format!("{place}: {why}"));
             let name = ServerName::try_from(place.host.clone())
                 .map_err(|_| failed("its name can be in no certificate".to_owned()))?;
-            match self.0.connect(name, tcp).await {
+            let mut handshake = pin!(self.0.connect(name, tcp));
+            let shaken = match tokio::time::timeout(SILENCE, &mut handshake).await {
+                Ok(shaken) => shaken,
+                // A Redis without TLS waits for the end of what it takes for a command.
+                Err(_) if hello::answers_ping(place).await => {
+                    return Err(failed(NO_TLS.to_owned()));
+                }
+                Err(_) => handshake.await,
+            };
+            match shaken {
                 Ok(socket) => Ok(Box::new(socket)),
                 Err(error) => Err(failed(reason(&error))),
             }
@@ -133,8 +146,10 @@ mod with_rustls {
     fn roots(settings: &TlsSettings) -> Result<RootCertStore, StoreError> {
         let mut roots = RootCertStore::empty();
         if let Some(pem) = &settings.roots {
-            for certificate in certificates(pem)? {
-                roots.add(certificate).map_err(|_| invalid("a root certificate cannot be used"))?;
+            for certificate in certificates(pem, "`tls_roots` has no certificate in PEM")? {
+                roots
+                    .add(certificate)
+                    .map_err(|_| invalid("a certificate of `tls_roots` cannot be used"))?;
             }
             return Ok(roots);
         }
@@ -148,12 +163,15 @@ mod with_rustls {
         Ok(roots)
     }
 
-    fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+    fn certificates(
+        pem: &[u8],
+        none: &'static str,
+    ) -> Result<Vec<CertificateDer<'static>>, StoreError> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         certificates
             .ok()
             .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| invalid("there is no certificate in PEM"))
+            .ok_or_else(|| invalid(none))
     }
 
     fn invalid(why: &'static str) -> StoreError {
@@ -162,15 +180,30 @@ mod with_rustls {
 
     /// What rustls says is about certificates and protocol, never about what was sent.
     fn reason(error: &std::io::Error) -> String {
+        use rustls::CertificateError as Certificate;
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match tls {
-            Some(rustls::Error::InvalidMessage(_)) => {
-                "it does not speak TLS: use redis:// or another port".to_owned()
-            }
-            Some(error) => error.to_string(),
-            None => "it closed the connection during the handshake".to_owned(),
-        }
+        let what_to_do = match tls {
+            None => return HUNG_UP.to_owned(),
+            Some(rustls::Error::InvalidMessage(_)) => return NO_TLS.to_owned(),
+            Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
+                Certificate::UnknownIssuer => "give its authority's certificate with `tls_roots`",
+                Certificate::Expired | Certificate::ExpiredContext { .. } => "renew it",
+                Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                    "use the name that it is for"
+                }
+                _ => "it cannot be used",
+            },
+            Some(rustls::Error::AlertReceived(_)) => "does it want a `tls_identity`?",
+            Some(_) => "see what the server's log says",
+        };
+        tls.map(|error| format!("{error}; {what_to_do}")).unwrap_or_default()
     }
+
+    const NO_TLS: &str = "it does not speak TLS: use redis:// or another port";
+    const HUNG_UP: &str = "it closed the connection during the handshake";
+
+    /// After how long without an answer to a handshake it is asked whether it speaks TLS at all.
+    const SILENCE: Duration = Duration::from_millis(200);
 
     /// Believes whoever answers.
     #[derive(Debug)]

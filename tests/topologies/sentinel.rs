@@ -1,0 +1,171 @@
+//! What Sentinels do to a service: they replace its primary, and go away themselves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use support::Sentinels;
+use tokio::task::{JoinHandle, block_in_place};
+use tower_redis_kit::{Store, StoreError};
+
+use crate::common::within;
+use crate::servers::{guarded_sentinels, sentinel_url};
+use crate::shown::{assert_nothing_secret, watch};
+use crate::{MINUTE, RECOVERY, app, assert_layers_work, timed, token_of};
+
+/// What one caller was told who increments a counter all the time.
+#[derive(Default)]
+struct Counted {
+    told: Vec<i64>,
+    failed: usize,
+}
+
+struct Counting {
+    task: JoinHandle<Counted>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Counting {
+    #[expect(clippy::disallowed_methods, reason = "it counts beside the test")]
+    fn start(store: &Store) -> Counting {
+        let stop = Arc::<AtomicBool>::default();
+        let (stopped, values) = (stop.clone(), store.values("counted"));
+        let task = tokio::spawn(async move {
+            let mut counted = Counted::default();
+            while !stopped.load(SeqCst) {
+                match values.increment("n", 1, 10 * MINUTE).await {
+                    Ok(told) => counted.told.push(told),
+                    Err(_) => counted.failed += 1,
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            counted
+        });
+        Counting { task, stop }
+    }
+
+    async fn stop(self) -> Counted {
+        self.stop.store(true, SeqCst);
+        self.task.await.expect("it counts until it is stopped")
+    }
+}
+
+/// No increment was made twice: whoever is told 8 after 7 has made one, and those that failed may
+/// have been made. What the old primary had not passed on is gone, which only a failover does.
+fn assert_never_twice(counted: &Counted) {
+    let mut failed = counted.failed as i64;
+    let mut failovers = 0;
+    for two in counted.told.windows(2) {
+        match two[1] - two[0] {
+            ..=0 => failovers += 1,
+            step => failed -= step - 1,
+        }
+    }
+    assert!(failed >= 0, "more was counted than was asked for: {failed}");
+    assert!(failovers <= 1, "the new primary forgets nothing");
+}
+
+/// Waits for the Sentinels to replace `old`, and then for service to be whole; gives how long the
+/// second took.
+async fn recovery(sentinels: &Sentinels, store: &Store, old: usize) -> Duration {
+    let values = store.values("probe");
+    block_in_place(|| sentinels.wait_for_failover(old));
+    let (_, took) = timed(within(RECOVERY, "service is whole", async || {
+        values.set("a", &1, MINUTE).await.is_ok() && store.health().is_up()
+    }))
+    .await;
+    println!("whole {took:?} after the Sentinels' switch");
+    took
+}
+
+async fn service(sentinels: &Sentinels) -> Store {
+    let store = Store::connect(&sentinel_url(sentinels)).await.expect("a store");
+    assert_layers_work(&app(&store, 2)).await;
+    store
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
+    let _watched = watch();
+    let mut sentinels = block_in_place(guarded_sentinels);
+    let store = service(&sentinels).await;
+    let counting = Counting::start(&store);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let old = block_in_place(|| sentinels.kill_primary());
+    let (outcome, time) = timed(store.is_revoked(token_of("t"))).await;
+    outcome.expect_err("it is dead");
+    assert!(time < Duration::from_millis(150), "{time:?}");
+    recovery(&sentinels, &store, old).await;
+    let kept = store.values("kept");
+    kept.set("after", &1, 10 * MINUTE).await.expect("acknowledged by the new primary");
+    block_in_place(|| {
+        sentinels.restart(old);
+        sentinels.wait_until_whole();
+    });
+    assert_eq!(kept.get("after").await, Ok(Some(1)));
+    let counted = counting.stop().await;
+    assert_never_twice(&counted);
+    let last = counted.told.last().copied();
+    assert_eq!(store.values("counted").get::<i64>("n").await.map(|n| n >= last), Ok(true));
+    assert_layers_work(&app(&store, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_primary_is_replaced_while_a_sentinel_hangs_too() {
+    let _watched = watch();
+    let sentinels = block_in_place(guarded_sentinels);
+    let store = service(&sentinels).await;
+    let counting = Counting::start(&store);
+    sentinels.sentinels()[0].pause();
+    let old = block_in_place(|| sentinels.pause_primary());
+    recovery(&sentinels, &store, old).await;
+    sentinels.sentinels()[0].resume();
+    block_in_place(|| {
+        sentinels.resume(old);
+        sentinels.wait_until_whole();
+    });
+    store.values("kept").set("after", &1, MINUTE).await.expect("the new primary is kept to");
+    assert_never_twice(&counting.stop().await);
+    assert_layers_work(&app(&store, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_on_command_and_no_sentinels_at_all() {
+    let _watched = watch();
+    let mut sentinels = block_in_place(guarded_sentinels);
+    let store = service(&sentinels).await;
+    let counting = Counting::start(&store);
+    // One is dead: the others will do.
+    block_in_place(|| sentinels.kill_sentinel(2));
+    let old = block_in_place(|| sentinels.failover());
+    recovery(&sentinels, &store, old).await;
+    block_in_place(|| sentinels.wait_until_whole());
+    assert_never_twice(&counting.stop().await);
+    assert_layers_work(&app(&store, 2)).await;
+
+    block_in_place(|| (0..2).for_each(|sentinel| sentinels.kill_sentinel(sentinel)));
+    for _ in 0..20 {
+        store.values("alone").set("a", &1, MINUTE).await.expect("the primary lives");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(store.health().is_up());
+    let primary = 1 - old;
+    sentinels.node(primary).kill_clients();
+    within(RECOVERY, "it is said whom to look after", async || {
+        store.health().error().is_some_and(is_about_sentinels)
+    })
+    .await;
+    assert_nothing_secret(&format!("{:?} {store:?}", store.health()));
+    let (outcome, time) = timed(store.revoke(token_of("t"))).await;
+    outcome.expect_err("nobody says where the primary is");
+    assert!(time < Duration::from_millis(50), "{time:?}");
+    block_in_place(|| (0..3).for_each(|sentinel| sentinels.restart_sentinel(sentinel)));
+    let restarted = Instant::now();
+    within(RECOVERY, "it is up", async || store.health().is_up()).await;
+    println!("whole {:?} after the Sentinels were back", restarted.elapsed());
+    assert_layers_work(&app(&store, 2)).await;
+}
+
+fn is_about_sentinels(error: &StoreError) -> bool {
+    error.is_refused() && error.to_string().contains("Sentinel")
+}
