@@ -8,6 +8,10 @@ pub(crate) const DEADLINES: u32 = 3;
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(500);
 
+/// The longest wait before an attempt to connect: service is to be whole 200 ms after Redis is, and
+/// what is left of that is for connecting. An attempt that is refused costs one packet each way.
+const LONGEST_DIAL: Duration = Duration::from_millis(150);
+
 /// How a call on a connection failed, as far as the connection's health is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure<'a> {
@@ -40,7 +44,16 @@ pub(crate) fn gives_up(failure: Failure<'_>) -> bool {
 ///
 /// Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 pub(crate) fn backoff(attempt: u32, random: f64) -> Duration {
-    let bound = FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST);
+    jittered(attempt, LONGEST, random)
+}
+
+/// As [`backoff`], before an attempt to connect.
+pub(crate) fn dial_backoff(attempt: u32, random: f64) -> Duration {
+    jittered(attempt, LONGEST_DIAL, random)
+}
+
+fn jittered(attempt: u32, longest: Duration, random: f64) -> Duration {
+    let bound = FIRST.saturating_mul(1 << attempt.min(16)).min(longest);
     bound.mul_f64(random.clamp(0.0, 1.0))
 }
 
@@ -72,5 +85,7 @@ mod tests {
         assert_eq!(backoff(3, 1.0), Duration::from_millis(80));
         assert_eq!(backoff(u32::MAX, 1.0), Duration::from_millis(500));
         assert_eq!(backoff(9, 0.0), Duration::ZERO);
+        assert_eq!(dial_backoff(3, 1.0), Duration::from_millis(80));
+        assert_eq!(dial_backoff(u32::MAX, 1.0), Duration::from_millis(150));
     }
 }

@@ -67,9 +67,12 @@ impl Values {
         };
         let flights = self.store.flights();
         let landed = flights.landed();
-        if let Some((_, value)) = self.look_up(&place).await {
-            return Ok(value);
-        }
+        // Of a store that does not answer, no further answer is waited for.
+        let answers = match self.look_up(&place).await {
+            Ok(Some((_, value))) => return Ok(value),
+            Ok(None) => true,
+            Err(error) => !(error.is_timeout() || error.is_unavailable() || error.is_overloaded()),
+        };
         let lead = loop {
             match flights.join(&place) {
                 Role::Leader(lead) => break lead,
@@ -85,32 +88,44 @@ impl Values {
             }
         };
         // Another flight may have landed between the look-up and this one.
-        if flights.landed() != landed
-            && let Some((stored, value)) = self.look_up(&place).await
+        if answers
+            && flights.landed() != landed
+            && let Ok(Some((stored, value))) = self.look_up(&place).await
         {
             lead.land(Outcome::Computed(stored));
             return Ok(value);
         }
         let computed = compute().await;
         match &computed {
-            Ok(value) => lead.land(self.keep(place, value, time_to_live).await),
+            Ok(value) => {
+                let place = answers.then_some(place);
+                lead.land(self.keep(place, value, time_to_live).await);
+            }
             Err(_) => lead.land(Outcome::Failed),
         }
         computed
     }
 
-    async fn look_up<T: DeserializeOwned>(&self, place: &Place) -> Option<(Bytes, T)> {
+    async fn look_up<T: DeserializeOwned>(
+        &self,
+        place: &Place,
+    ) -> Result<Option<(Bytes, T)>, StoreError> {
         match self.load(vec![place.clone()]).await {
-            Ok(mut found) => found.pop().flatten(),
+            Ok(mut found) => Ok(found.pop().flatten()),
             Err(error) => {
                 self.goes_on(&error);
-                None
+                Err(error)
             }
         }
     }
 
-    /// Stores what was computed, and makes it what those who wait get.
-    async fn keep<T: Serialize>(&self, place: Place, value: &T, time_to_live: Duration) -> Outcome {
+    /// Stores what was computed, if there is a place for it, and makes it what those who wait get.
+    async fn keep<T: Serialize>(
+        &self,
+        place: Option<Place>,
+        value: &T,
+        time_to_live: Duration,
+    ) -> Outcome {
         let value = match self.codec.encode(value) {
             Ok(value) => value,
             Err(error) => {
@@ -118,6 +133,7 @@ impl Values {
                 return Outcome::Failed;
             }
         };
+        let Some(place) = place else { return Outcome::Computed(value) };
         let stored = match checked(time_to_live) {
             Ok(time_to_live) => {
                 let value = value.clone();

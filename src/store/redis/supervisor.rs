@@ -15,7 +15,7 @@ use super::endpoint::{Driver, Endpoint};
 use super::probe::{Dialed, dial};
 use super::sentinel::Sentinels;
 use super::status::LaneStatus;
-use crate::policy::breaker::{Failure, backoff, gives_up};
+use crate::policy::breaker::{Failure, dial_backoff, gives_up};
 use crate::store::StoreError;
 use crate::store::error::Kind;
 use crate::store::target::{Address, HostPort};
@@ -322,7 +322,7 @@ impl Shared {
     async fn redial(&self) -> (Arc<Link>, Driver) {
         let mut attempt = 0;
         loop {
-            let wait = tokio::time::sleep(backoff(attempt, fastrand::f64()));
+            let wait = tokio::time::sleep(dial_backoff(attempt, fastrand::f64()));
             let dialing = async {
                 wait.await;
                 self.dial().await
