@@ -58,6 +58,19 @@ where
     (status, json(response).await)
 }
 
+/// That the page comes without waiting for anybody, whatever else this machine does.
+async fn assert_at_once<S>(service: &S)
+where
+    S: Service<Request<Body>, Response = Response<PageBody>, Error = Infallible> + Clone,
+{
+    let mut times = Vec::new();
+    for _ in 0..21 {
+        times.push(timed(page(service)).await.1);
+    }
+    times.sort_unstable();
+    assert!(times[10] < AT_ONCE, "{times:?}");
+}
+
 async fn json<B>(response: Response<B>) -> Value
 where
     B: http_body::Body<Error: std::fmt::Debug>,
@@ -257,7 +270,7 @@ async fn a_cluster_is_told_as_one_and_by_node() {
 async fn a_flood_of_requests_makes_one_reading() {
     let server = RedisServer::start();
     let details = Details::new(store_on(&server).await);
-    let before = server.count();
+    let (before, began) = (server.count(), Instant::now());
     let mut requests = JoinSet::new();
     for _ in 0..1_000 {
         let details = details.clone();
@@ -268,11 +281,13 @@ async fn a_flood_of_requests_makes_one_reading() {
         assert_eq!(page["reading"]["memory"]["eviction_policy"], "noeviction");
     }
     let cost = server.count().since(&before);
-    assert_eq!((cost.commands["info"], cost.commands["ping"]), (1, 1));
-    assert_eq!(cost.round_trips, 1);
+    // One a second, if this took so long.
+    let seconds = 1 + began.elapsed().as_secs();
+    assert!(cost.commands["info"] <= seconds && cost.round_trips <= seconds, "{cost:?}");
+    assert_eq!(cost.commands["info"], cost.commands["ping"]);
     tokio::time::sleep(Duration::from_millis(1_010)).await;
     page(&details).await;
-    assert_eq!(server.count().since(&before).commands["info"], 2);
+    assert_eq!(server.count().since(&before).commands["info"], cost.commands["info"] + 1);
 }
 
 #[tokio::test]
@@ -331,10 +346,8 @@ async fn a_stopped_redis_is_told_at_once_with_what_was_known() {
         assert_eq!(up.iter().filter(|up| **up).count(), 1);
     }
     assert_eq!(page(&Liveness::new()).await.0, StatusCode::OK);
-    for _ in 0..20 {
-        let (_, time) = timed(page(&details)).await;
-        assert!(time < 10 * AT_ONCE, "{time:?}");
-    }
+    assert_at_once(&details).await;
+    assert_at_once(&needing).await;
 
     server.start_again();
     eventually("it is back", async || page(&details).await.0 == StatusCode::OK).await;
@@ -363,10 +376,7 @@ async fn a_hanging_redis_keeps_no_page_longer_than_the_deadline() {
     // Who comes after that is told what is known of it.
     let (_, time) = timed(page(&details)).await;
     assert!(time < DEADLINE / 2, "{time:?}");
-    for _ in 0..20 {
-        let (_, time) = timed(page(&readiness)).await;
-        assert!(time < AT_ONCE, "{time:?}");
-    }
+    assert_at_once(&readiness).await;
     // The store finds out by the third deadline missed in a row.
     while store.health().is_up() {
         store.info().await.expect_err("nobody answers");

@@ -295,8 +295,16 @@ impl Store {
         from: Cursor,
     ) -> Result<Page, StoreError> {
         match &self.backend {
-            Backend::Memory(memory) => Ok(memory.scan_values(prefix)),
-            Backend::Redis(redis) => redis.scan_values(target, prefix, from).await,
+            Backend::Memory(memory) => {
+                observe::answered("scan_values", "ok");
+                Ok(memory.scan_values(prefix))
+            }
+            Backend::Redis(redis) => {
+                let call = Call::begin("scan_values");
+                let page = redis.scan_values(target, prefix, from).await;
+                call.end(outcome(&page));
+                page
+            }
         }
     }
 

@@ -21,6 +21,8 @@ impl OnMemory for ReadInfo {
         drop(responses);
         shelves.push(locked("values", &memory.values));
         shelves.push(shelf("locks", &lock(&memory.locks).held));
+        shelves.push(locked("logs", &memory.logs));
+        shelves.push(locked("presences", &memory.presences));
         let sum = |of: fn(&ShelfInfo) -> u64| shelves.iter().map(of).sum();
         let mut info = ServerInfo {
             software: Some(Software::InProcess),
