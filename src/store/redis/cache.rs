@@ -34,13 +34,20 @@ impl OnRedis for LoadResponse {
     }
 
     fn answer(reply: Value) -> Result<LoadedResponse, Unexpected> {
-        let [response, last_purge] = reply::array(reply)?.map(reply::bytes);
-        let response = response?.and_then(|bytes| StoredResponse::decode(bytes.into()));
-        let last_purge = last_purge?
-            .and_then(|digits| std::str::from_utf8(&digits).ok()?.parse().ok())
-            .unwrap_or_default();
-        Ok(LoadedResponse { response: response.map(Arc::new), last_purge: LastPurge(last_purge) })
+        let [response, last_purge] = reply::array(reply)?;
+        let response =
+            reply::bytes(response)?.and_then(|bytes| StoredResponse::decode(bytes.into()));
+        let last_purge = purge_number(last_purge)?;
+        Ok(LoadedResponse { response: response.map(Arc::new), last_purge })
     }
+}
+
+/// What was never purged, or is unreadable, has the first number of all.
+fn purge_number(reply: Value) -> Result<LastPurge, Unexpected> {
+    let number = reply::bytes(reply)?
+        .and_then(|digits| std::str::from_utf8(&digits).ok()?.parse().ok())
+        .unwrap_or_default();
+    Ok(LastPurge(number))
 }
 
 impl OnRedis for StoreResponse {
@@ -69,6 +76,14 @@ impl OnRedis for StoreResponse {
     async fn on_cluster(self, redis: &Redis) -> Result<bool, StoreError> {
         let keys = &redis.keys;
         let response = keys.response(&self.response);
+        let marks = self.tags.iter().chain([&self.uri]).map(|what| keys.purged(what)).collect();
+        let marks = redis.call(Request::GetAll(marks), Lane::Verdict).await?;
+        for mark in reply::list(marks)? {
+            if purge_number(mark)? > self.seen {
+                // Or what is stored by now would be overwritten, and go.
+                return Ok(false);
+            }
+        }
         let time_to_live = self.stored.freshness.time_to_live();
         let encoded = self.stored.encode();
         let head = &encoded[..encoded.len() - self.stored.body.len()];

@@ -13,7 +13,7 @@ use super::cluster::{Role, Shared};
 use super::command::{Command, Lane, Request};
 use super::node::Node;
 use super::slots::{Range, SlotMap, ranges};
-use super::supervisor::Whereabouts;
+use super::whereabouts::Whereabouts;
 use crate::policy::breaker::backoff;
 use crate::store::StoreError;
 use crate::store::error::Kind;

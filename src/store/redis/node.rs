@@ -6,8 +6,10 @@ use redis::Value;
 use tokio::time::Instant;
 
 use super::command::{Lane, Request};
+use super::redirect::Failed;
 use super::status::Status;
-use super::supervisor::{Failed, Limits, Supervisor, Whereabouts};
+use super::supervisor::{Limits, Supervisor};
+use super::whereabouts::Whereabouts;
 use crate::store::StoreError;
 use crate::store::target::{Address, HostPort};
 

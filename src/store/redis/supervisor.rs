@@ -11,10 +11,11 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::command::Request;
-use super::endpoint::{Driver, Endpoint};
+use super::endpoint::Driver;
 use super::probe::{Dialed, dial};
-use super::sentinel::Sentinels;
+use super::redirect::{Failed, Redirect};
 use super::status::LaneStatus;
+use super::whereabouts::Whereabouts;
 use crate::policy::breaker::{Failure, dial_backoff, gives_up};
 use crate::store::StoreError;
 use crate::store::error::Kind;
@@ -37,13 +38,6 @@ const CLOSED: usize = 1 << (usize::BITS - 2);
 pub(super) struct Supervisor {
     shared: Arc<Shared>,
     task: AbortHandle,
-}
-
-/// Where the server is that a connection is for, found anew for each attempt.
-#[derive(Clone, Debug)]
-pub(super) enum Whereabouts {
-    Fixed(Endpoint),
-    Sentinel(Arc<Sentinels>),
 }
 
 /// What every connection of a store has in common.
@@ -72,23 +66,6 @@ struct Link {
     address: Address,
     connection: MultiplexedConnection,
     deadlines_in_a_row: AtomicU32,
-}
-
-/// Why there is no reply, and where a cluster's node says that there would be one.
-#[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) error: StoreError,
-    pub(super) redirect: Option<Redirect>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Redirect {
-    /// From now on.
-    Moved(HostPort),
-    /// This once.
-    Ask(HostPort),
-    /// Later: the keys of one slot are in two places.
-    TryAgain,
 }
 
 impl Supervisor {
@@ -362,57 +339,11 @@ impl Shared {
     }
 }
 
-impl Whereabouts {
-    pub(super) async fn locate(&self) -> Result<Endpoint, StoreError> {
-        match self {
-            Whereabouts::Fixed(endpoint) => Ok(endpoint.clone()),
-            Whereabouts::Sentinel(sentinels) => sentinels.locate().await,
-        }
-    }
-}
-
 impl Link {
     fn replied(&self) {
         // Only written when there is something to take back: the line stays shared among cores.
         if self.deadlines_in_a_row.load(Ordering::Relaxed) != 0 {
             self.deadlines_in_a_row.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Redirect {
-    /// Reads an error of the server at `from`.
-    pub(super) fn of(error: &RedisError, from: &Address) -> Option<Redirect> {
-        match error.code()? {
-            "MOVED" => place(error, from).map(Redirect::Moved),
-            "ASK" => place(error, from).map(Redirect::Ask),
-            "TRYAGAIN" => Some(Redirect::TryAgain),
-            _ => None,
-        }
-    }
-}
-
-/// A node that does not know what it is called leaves the host out; IPv6 has no brackets there.
-fn place(error: &RedisError, from: &Address) -> Option<HostPort> {
-    let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
-    let host = match (host, from) {
-        ("" | "?", Address::Tcp(from)) => &from.host,
-        _ => host,
-    };
-    HostPort::new(host, port.parse().ok()?).ok()
-}
-
-impl From<StoreError> for Failed {
-    fn from(error: StoreError) -> Failed {
-        Failed { error, redirect: None }
-    }
-}
-
-impl fmt::Display for Whereabouts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Whereabouts::Fixed(endpoint) => write!(f, "{}", endpoint.address),
-            Whereabouts::Sentinel(sentinels) => write!(f, "{}", sentinels.service()),
         }
     }
 }
@@ -423,27 +354,5 @@ impl fmt::Debug for Supervisor {
             .field("server", &self.shared.whereabouts)
             .field("is_up", &self.is_up())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redirection_names_a_node_or_the_one_that_was_asked() {
-        let asked = Address::Tcp(HostPort::new("redis.example", 6379).unwrap());
-        for (reply, place) in [
-            ("-MOVED 3999 127.0.0.1:6381\r\n", "127.0.0.1:6381"),
-            ("-MOVED 3999 ::1:6381\r\n", "[::1]:6381"),
-            ("-MOVED 3999 node-2.example:6381\r\n", "node-2.example:6381"),
-            ("-MOVED 3999 :6381\r\n", "redis.example:6381"),
-            ("-MOVED 3999 ?:6381\r\n", "redis.example:6381"),
-        ] {
-            let error = redis::parse_redis_value(reply.as_bytes()).unwrap().extract_error();
-            let redirect = Redirect::of(&error.unwrap_err(), &asked);
-            let place = HostPort::parse(place, 1).unwrap();
-            assert_eq!(redirect, Some(Redirect::Moved(place)), "{reply}");
-        }
     }
 }
