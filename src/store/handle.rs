@@ -111,7 +111,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// When the URL cannot be used. What else is wrong shows in [`health`](Store::health).
+    /// When the URL cannot be used, or asks for TLS that this build, process or setting does not have.
+    /// What else is wrong shows in [`health`](Store::health).
     ///
     /// # Panics
     /// Outside of a tokio runtime, unless the URL is `memory:`.

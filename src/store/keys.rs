@@ -292,6 +292,11 @@ impl Keys {
         self.alone(":response:{", response)
     }
 
+    /// A response that not all of its tags have listed yet. In one slot with the response.
+    pub(crate) fn pending(&self, response: &Fingerprint) -> String {
+        self.alone(":pending:{", response)
+    }
+
     /// The responses that carry a tag, by the time they expire.
     pub(crate) fn tagged(&self, tag: &Fingerprint) -> String {
         self.alone(":tagged:{", tag)

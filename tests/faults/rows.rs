@@ -8,7 +8,7 @@ use support::RedisServer;
 use tower_redis_kit::StoreError;
 
 use crate::bench::{Bench, DEADLINE, Report, Way, away};
-use crate::columns::{Column, Seen, Why};
+use crate::columns::{COLUMNS, Column, Seen, Why};
 use crate::special;
 
 use Column::*;
@@ -546,14 +546,14 @@ async fn partly(row: &'static Row, it: &'static Partly) -> Report {
     (it.begin)(&mut bench);
     // A restart is a fault of its own: here it is over.
     bench.until_up(SOON).await;
-    let mut best = [Duration::MAX; 16];
+    let mut best = vec![Duration::MAX; COLUMNS.len()];
     for number in 0..ASKED {
-        for column in 0..bench.stands.len() {
+        for (column, best) in best.iter_mut().enumerate() {
             (it.before_each)(&mut bench);
             let stand = &bench.stands[column];
             let began = Instant::now();
             let Some(seen) = bench.report.cell(stand.column, stand.ask()).await else { continue };
-            best[column] = best[column].min(began.elapsed());
+            *best = (*best).min(began.elapsed());
             let Cell { first, then } = (row.cell)(stand.column);
             let expected = if number == 0 { first } else { then };
             bench.report.expect(stand, &format!("call {}", number + 1), seen, expected);

@@ -230,8 +230,10 @@ async fn a_hung_node_is_replaced_and_nothing_is_counted_twice() {
     service.cluster.pause(1);
     for _ in 0..3 {
         let (outcome, time) = timed(counter.increment("n", 1, 10 * MINUTE)).await;
-        assert!(outcome.expect_err("it hangs").is_timeout());
-        assert!((DEADLINE..DEADLINE + SLACK).contains(&time), "{time:?}");
+        let error = outcome.expect_err("it hangs");
+        // A heartbeat may have found out before.
+        assert!(error.is_timeout() || error.is_unavailable(), "{error}");
+        assert!(time < DEADLINE + SLACK, "{time:?}");
     }
     assert_fails_within(AT_ONCE, &service.store, &service.kept[&1]).await;
     assert_policy(&service.app, &service.store, &service.kept[&1], DEADLINE + SLACK).await;
@@ -251,10 +253,20 @@ async fn slots_without_a_node_and_a_restart_of_all() {
     let _watched = watch();
     let _alone = alone().await;
     let mut service = Service::start().await;
-    block_in_place(|| {
-        service.cluster.kill(5);
-        service.cluster.kill(2);
-    });
+    let url = format!("{}?read_from_replicas=true", cluster_url(&service.cluster));
+    let reading = Store::connect(&url).await.expect("a store");
+    block_in_place(|| service.cluster.kill(5));
+    // A replica is not missed.
+    let pages = app(&reading, 2);
+    for _ in 0..30 {
+        let response = send(&pages, get(&format!("/cached/{}", unique("n")))).await;
+        let status = fields(response.headers(), "cache-status")[0].to_owned();
+        assert!(!status.contains("bypass"), "{status}");
+        text(response).await;
+    }
+    assert!(reading.health().is_up());
+    drop((pages, reading));
+    block_in_place(|| service.cluster.kill(2));
     assert_policy(&service.app, &service.store, &service.kept[&2], DEADLINE + SLACK).await;
     service.assert_others_are_served(2).await;
     assert_fails_within(AT_ONCE, &service.store, &service.kept[&2]).await;
@@ -305,8 +317,10 @@ async fn a_node_that_was_not_known_takes_slots_over() {
     // By hand, and without a loss: node 0 answers MOVED to where nobody has been yet.
     let stop = Arc::<AtomicBool>::default();
     let mut calls = JoinSet::new();
-    for group in kept.values().flat_map(|kept| kept.groups.clone()) {
-        let (stop, values) = (stop.clone(), store.values("taken").grouped(&group));
+    let groups: Vec<_> = kept.values().flat_map(|kept| kept.groups.clone()).collect();
+    for group in groups.iter().cycle().take(24) {
+        let name = unique("taken");
+        let (stop, values) = (stop.clone(), store.values(&name).grouped(group));
         calls.spawn(async move {
             let mut told = 0;
             while !stop.load(SeqCst) {
@@ -343,7 +357,7 @@ async fn load(store: Store, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) {
             let (name, mut jar) = (format!("moving-{caller}"), String::new());
             let counter = store.values("moving");
             let token = token_of(&name);
-            store.revoke(token.clone()).await.expect("revoked");
+            store.revoke(token).await.expect("revoked");
             let mut round = 0;
             while going() {
                 round += 1;
@@ -359,7 +373,7 @@ async fn load(store: Store, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) {
                 jar = cookie(response.headers()).unwrap_or(jar);
                 assert_eq!(text(response).await, round.to_string(), "no visit is lost");
                 assert_eq!(counter.increment(&name, 1, MINUTE).await, Ok(round));
-                assert_eq!(store.is_revoked(token.clone()).await, Ok(true));
+                assert_eq!(store.is_revoked(token).await, Ok(true));
                 let response = send(&app, get(&format!("/cached/{name}"))).await;
                 let status = fields(response.headers(), "cache-status")[0].to_owned();
                 assert!(!status.contains("bypass"), "{status}");

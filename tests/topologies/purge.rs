@@ -47,17 +47,10 @@ enum Purge {
     Uri,
 }
 
-/// Whether what is stored is whole at once, or in several steps that a reader may come between.
-#[derive(Clone, Copy, PartialEq)]
-enum Storing {
-    AtOnce,
-    InSteps,
-}
-
 /// In each round readers look up and store while the database is changed and its pages are purged.
-/// Once the purge has returned, and those are done who had looked up before, nobody finds what was
-/// there before the change.
-async fn nothing_old_is_found(store: Store, purge: Purge, storing: Storing) {
+/// Once the purge has returned nobody finds what was there before the change, and nobody does when
+/// those are done who had looked up before.
+async fn nothing_old_is_found(store: Store, purge: Purge) {
     let database = Arc::<AtomicU64>::default();
     let app = pages(&store, &database);
     let cache = Cache::new(store);
@@ -98,9 +91,7 @@ async fn nothing_old_is_found(store: Store, purge: Purge, storing: Storing) {
                 assert_eq!(found, row.to_string(), "after the purge of {}", row - 1);
             }
         };
-        if storing == Storing::AtOnce {
-            assert_new().await;
-        }
+        assert_new().await;
         while let Some(reader) = readers.join_next().await {
             hits += reader.expect("a reader reads");
         }
@@ -116,22 +107,22 @@ async fn patient(url: &str) -> Store {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_process() {
-    nothing_old_is_found(Store::memory(), Purge::Tag, Storing::AtOnce).await;
-    nothing_old_is_found(Store::memory(), Purge::Uri, Storing::AtOnce).await;
+    nothing_old_is_found(Store::memory(), Purge::Tag).await;
+    nothing_old_is_found(Store::memory(), Purge::Uri).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_redis() {
     let _watched = watch();
     let url = servers::server_url();
-    nothing_old_is_found(patient(&url).await, Purge::Tag, Storing::AtOnce).await;
-    nothing_old_is_found(patient(&url).await, Purge::Uri, Storing::AtOnce).await;
+    nothing_old_is_found(patient(&url).await, Purge::Tag).await;
+    nothing_old_is_found(patient(&url).await, Purge::Uri).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_cluster() {
     let _watched = watch();
     let url = servers::cluster_url(servers::cluster());
-    nothing_old_is_found(patient(&url).await, Purge::Tag, Storing::InSteps).await;
-    nothing_old_is_found(patient(&url).await, Purge::Uri, Storing::InSteps).await;
+    nothing_old_is_found(patient(&url).await, Purge::Tag).await;
+    nothing_old_is_found(patient(&url).await, Purge::Uri).await;
 }

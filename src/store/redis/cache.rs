@@ -19,7 +19,7 @@ const BATCH: usize = 500;
 /// The last purge of anything is only compared with itself; forgotten, the next one is later.
 const LAST_PURGE_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a response may stay that no purge could find yet.
+/// How long a response may wait for its tags to list it.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
 
 impl OnRedis for LoadResponse {
@@ -70,29 +70,21 @@ impl OnRedis for StoreResponse {
         Ok(reply::integer(&reply)? == 1)
     }
 
-    /// The response is there first, though not for long; then its tags take it into their indexes,
-    /// each unless it was purged; then it may stay. So a purge either finds it listed, or was there
-    /// before and is seen. Where this breaks off, the response goes by itself.
+    /// The response waits where no look-up finds it; its tags take it into their indexes, each unless
+    /// it was purged; then it takes its place. A purge drops what waits as well: so it either finds it
+    /// listed, or was there before and is seen. Where this breaks off, what waits goes by itself.
     async fn on_cluster(self, redis: &Redis) -> Result<bool, StoreError> {
         let keys = &redis.keys;
-        let response = keys.response(&self.response);
-        let marks = self.tags.iter().chain([&self.uri]).map(|what| keys.purged(what)).collect();
-        let marks = redis.call(Request::GetAll(marks), Lane::Verdict).await?;
-        for mark in reply::list(marks)? {
-            if purge_number(mark)? > self.seen {
-                // Or what is stored by now would be overwritten, and go.
-                return Ok(false);
-            }
-        }
+        let pending = keys.pending(&self.response);
         let time_to_live = self.stored.freshness.time_to_live();
         let encoded = self.stored.encode();
         let head = &encoded[..encoded.len() - self.stored.body.len()];
-        let keep = Command::new("SET")
-            .arg(&response)
+        let wait = Command::new("SET")
+            .arg(&pending)
             .arg(&encoded)
             .arg("PX")
             .arg(millis(time_to_live.min(UNCONFIRMED)));
-        redis.call(keep, Lane::Bulk).await?;
+        redis.call(wait, Lane::Bulk).await?;
         let list = |tag| {
             Command::script(&LIST_RESPONSE, &[keys.tagged(tag), keys.purged(tag)])
                 .arg(millis(time_to_live))
@@ -108,14 +100,15 @@ impl OnRedis for StoreResponse {
         for reply in reply::list(redis.call(Request::Together(all), Lane::Verdict).await?)? {
             kept &= reply::integer(&reply::extracted(reply)?)? == 1;
         }
-        let done = if kept {
-            // Another one may have come in its place, which nobody has listed yet, or ever will.
-            Command::script(&KEEP_RESPONSE, &[response]).arg(millis(time_to_live)).arg(head)
-        } else {
-            Command::new("UNLINK").arg(response)
-        };
-        redis.call(done, Lane::Verdict).await?;
-        Ok(kept)
+        if !kept {
+            redis.call(Command::new("UNLINK").arg(pending), Lane::Verdict).await?;
+            return Ok(false);
+        }
+        // Another one may wait in its place by now, which nobody has listed yet, or ever will.
+        let keep = Command::script(&KEEP_RESPONSE, &[pending, keys.response(&self.response)])
+            .arg(millis(time_to_live))
+            .arg(head);
+        Ok(reply::integer(&redis.call(keep, Lane::Verdict).await?)? == 1)
     }
 }
 
@@ -130,7 +123,7 @@ impl OnRedis for PurgeUri {
 
     async fn on_cluster(self, redis: &Redis) -> Result<(), StoreError> {
         let mark = redis.mark(&self.uri).await?;
-        let unlink = Command::new("UNLINK").arg(redis.keys.response(&self.uri));
+        let unlink = redis.unlink(&self.uri);
         // In one slot, so one after the other.
         let replies = redis.call(Request::Together(vec![mark, unlink]), Lane::Verdict).await?;
         reply::list(replies)?.into_iter().try_for_each(|reply| reply::extracted(reply).map(drop))
@@ -138,6 +131,12 @@ impl OnRedis for PurgeUri {
 }
 
 impl Redis {
+    /// Drops a response, and on a cluster what waits to take its place.
+    fn unlink(&self, response: &Fingerprint) -> Command {
+        let unlink = Command::new("UNLINK").arg(self.keys.response(response));
+        if self.is_cluster() { unlink.arg(self.keys.pending(response)) } else { unlink }
+    }
+
     /// Numbers a purge on a cluster, and gives the command that marks what is purged with it.
     async fn mark(&self, what: &Fingerprint) -> Result<Command, StoreError> {
         let number = self.call(purge(&[self.keys.last_purge()]), Lane::Verdict).await?;
@@ -191,8 +190,7 @@ impl Redis {
             }
             // What is no name of ours names nothing, and only leaves the list.
             let names = members.iter().filter_map(|member| Fingerprint::from_bytes(member));
-            let unlink = |name| Command::new("UNLINK").arg(self.keys.response(&name));
-            let unlink = Request::Together(names.map(unlink).collect());
+            let unlink = Request::Together(names.map(|name| self.unlink(&name)).collect());
             for unlinked in reply::list(self.call(unlink, Lane::Bulk).await?)? {
                 dropped += reply::count(&reply::extracted(unlinked)?)?;
             }

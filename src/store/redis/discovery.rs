@@ -37,7 +37,12 @@ impl Shared {
             let mut endpoint = self.access.at(place);
             endpoint.access.reads_only = role == Role::Replica;
             let whereabouts = Whereabouts::Fixed(endpoint);
-            Node::start_lazy(&whereabouts, &self.limits, self.connections, &self.status).into()
+            // A replica that is away is not missed, so it is nothing to the store's health.
+            let status = match role {
+                Role::Primary => self.status.clone(),
+                Role::Replica => self.status.of_replica(),
+            };
+            Node::start_lazy(&whereabouts, &self.limits, self.connections, &status).into()
         };
         self.nodes().entry((place.clone(), role)).or_insert_with(connect).clone()
     }
@@ -48,7 +53,6 @@ impl Shared {
     /// on waits, while a call by the map never does.
     #[expect(clippy::disallowed_methods, reason = "a deadline is counted from now on")]
     pub(super) async fn adopt(&self, ranges: &[Range]) {
-        let known: Vec<_> = self.nodes().keys().cloned().collect();
         let replica =
             |place: &HostPort| self.read_from_replicas.then(|| self.node_at(place, Role::Replica));
         let map = SlotMap::new(ranges, |place| self.node_at(place, Role::Primary), replica);
@@ -56,13 +60,10 @@ impl Shared {
             Role::Primary => ranges.iter().any(|range| range.primary == *place),
             Role::Replica => ranges.iter().any(|range| range.replicas.contains(place)),
         };
-        let new: Vec<_> = {
-            let nodes = self.nodes();
-            let new = nodes.iter().filter(|(node, _)| !known.contains(node));
-            new.map(|(_, node)| node.clone()).collect()
-        };
         let by = Instant::now() + CONNECT;
-        join_all(new.iter().map(|node| node.until_ready(by))).await;
+        let nodes =
+            map.owners().iter().flat_map(|owner| owner.replicas.iter().chain([&owner.primary]));
+        join_all(nodes.map(|node| node.until_connected(by))).await;
         self.map.store(Arc::new(map));
         self.nodes().retain(|node, _| named(node));
     }

@@ -106,9 +106,9 @@ impl Node {
         }
     }
 
-    /// Waits for all connections, until `by` at most.
-    pub(super) async fn until_ready(&self, by: Instant) {
-        for lane in &self.lanes {
+    /// Waits for the first connection of each, until `by` at most.
+    pub(super) async fn until_connected(&self, by: Instant) {
+        for lane in self.lanes.iter().filter(|lane| lane.is_new()) {
             lane.until_up(by).await;
         }
     }

@@ -46,6 +46,11 @@ impl Status {
         })
     }
 
+    /// Counted by itself, under a name of its own.
+    pub(super) fn of_replica(&self) -> Arc<Status> {
+        Status::new(&format!("{}:replica", self.prefix))
+    }
+
     pub(super) fn health(&self) -> Health {
         self.health.borrow().clone()
     }

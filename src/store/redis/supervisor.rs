@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -60,6 +60,7 @@ struct Shared {
     lost: Notify,
     moved: Notify,
     is_up: watch::Sender<bool>,
+    was_up: AtomicBool,
 }
 
 struct Link {
@@ -138,6 +139,11 @@ impl Supervisor {
         self.shared.link.load().is_some()
     }
 
+    /// Whether there has been no connection yet.
+    pub(super) fn is_new(&self) -> bool {
+        !self.shared.was_up.load(Ordering::Relaxed)
+    }
+
     /// Waits for a connection, until `by` at most.
     pub(super) async fn until_up(&self, by: Instant) -> bool {
         let mut is_up = self.shared.is_up.subscribe();
@@ -182,6 +188,7 @@ impl Shared {
             lost: Notify::new(),
             moved: Notify::new(),
             is_up: watch::Sender::new(false),
+            was_up: AtomicBool::new(false),
         })
     }
 
@@ -253,6 +260,7 @@ impl Shared {
         let link = Arc::new(Link { address, connection, deadlines_in_a_row: AtomicU32::new(0) });
         self.link.store(Some(link.clone()));
         self.status.up(probed);
+        self.was_up.store(true, Ordering::Relaxed);
         self.is_up.send_replace(true);
         (link, driver)
     }

@@ -5,7 +5,8 @@ use crate::policy::Timestamp;
 use crate::policy::revocation::Revocations;
 use crate::store::keys::Fingerprint;
 
-/// What is remembered about a token and its subject. A malformed memory counts as revoked.
+/// What is remembered about a token and its subject. A malformed memory counts as revoked; on Redis,
+/// a key that holds no string counts as absent, because `MGET` does not tell it apart.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckRevoked {
     pub(crate) token: Fingerprint,
