@@ -19,7 +19,7 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, SET_COOKIE};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use redis::Cmd;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use support::RedisServer;
 use tower::{Layer, Service, ServiceExt};
 use tower_redis_kit::cache::CacheLayer;
@@ -228,10 +228,18 @@ async fn on_redis(tasks: usize) {
 
     let session = provide.layer(SessionLayer::new().layer(SessionHandler));
     let with_session = with_session(&store).await;
-    let mut getex = redis::cmd("GETEX");
-    getex.arg(key(":session:")).arg("PX").arg(1_800_000);
-    let a_getex = || bare(&connection, &getex, with_session());
-    compare("session, read", tasks, a_getex, || through(&session, with_session())).await;
+    let mut read = redis::pipe();
+    read.cmd("GETRANGE").arg(key(":session:")).arg(0).arg(65_549);
+    read.cmd("PEXPIRE").arg(key(":session:")).arg(1_800_000);
+    let a_read = || {
+        let (mut connection, read) = (connection.clone(), read.clone());
+        let service = through(&Handler, with_session());
+        async move {
+            connection.req_packed_commands(&read, 0, 2).await.map(drop).unwrap();
+            service.await;
+        }
+    };
+    compare("session, read", tasks, a_read, || through(&session, with_session())).await;
 
     let checked = provide.layer(RevocationLayer::new(verify).layer(Handler));
     let mut mget = redis::cmd("MGET");

@@ -65,6 +65,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod cache;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod rate_limit;
 pub mod session;

@@ -136,17 +136,53 @@ async fn cookie(counted: &Counted) -> String {
     field(response.headers(), "set-cookie").split(';').next().expect("a pair").to_owned()
 }
 
+fn read() -> Cost {
+    Cost { round_trips: 1, ..each(&["GETRANGE", "PEXPIRE"]) }
+}
+
+fn read_and_saved() -> Cost {
+    Cost { round_trips: 2, ..each(&["GETRANGE", "PEXPIRE", "EVALSHA"]) }
+}
+
 #[tokio::test]
-async fn a_session_costs_one_command_to_read_and_one_more_to_change() {
+async fn what_is_no_session_is_not_carried_whatever_its_size() {
+    let counted = Counted::new(with_session).await;
+    let cookie = cookie(&counted).await;
+    let keys = counted.server.keys();
+    let key = keys.iter().find(|key| key.starts_with("kit:session:")).expect("a session");
+    // It begins like one.
+    let record: String = counted.server.query(&["GETRANGE", key, "0", "4"]);
+    let large = record + "\0\u{7f}\0\0\0\0\0\0{\"a\":\"" + &"x".repeat(10 << 20) + "\"}";
+    counted.server.command(&["SET", key, &large, "PX", "60000"]);
+    let sent = || {
+        let stats = counted.server.command(&["INFO", "stats"]);
+        let sent = stats.lines().find_map(|it| it.strip_prefix("total_net_output_bytes:"));
+        sent.expect("a statistic").parse::<u64>().expect("a number")
+    };
+    let before = sent();
+    for path in ["/read", "/rotate", "/change"] {
+        let request = request("GET", path, &[("cookie", &cookie)]);
+        let response = send(&counted.app, request).await;
+        assert_eq!(response.status(), 200, "{path}");
+        // A change begins another session.
+        let begins = response.headers().contains_key("set-cookie");
+        assert_eq!(begins, path == "/change", "{path}");
+    }
+    let sent = sent() - before;
+    assert!(((3 * 64) << 10..(3 * 100) << 10).contains(&sent), "{sent} bytes");
+}
+
+#[tokio::test]
+async fn a_session_costs_one_round_trip_to_read_and_one_more_to_change() {
     let counted = Counted::new(with_session).await;
     let cookie = cookie(&counted).await;
     for (path, cost) in [
         ("/untouched", FREE),
-        ("/read", each(&["GETEX"])),
-        ("/change", each(&["GETEX", "EVALSHA"])),
-        ("/same", each(&["GETEX"])),
-        ("/rotate", each(&["GETEX", "EVALSHA"])),
-        ("/read", each(&["GETEX"])),
+        ("/read", read()),
+        ("/change", read_and_saved()),
+        ("/same", read()),
+        ("/rotate", read_and_saved()),
+        ("/read", read()),
     ] {
         let request = request("GET", path, &[("cookie", &cookie)]);
         assert_eq!(counted.cost_of(request, 200).await, cost, "{path}");
@@ -180,12 +216,12 @@ async fn a_malformed_cookie_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_forged_cookie_costs_one_command_and_leaves_no_key() {
+async fn a_forged_cookie_costs_one_round_trip_and_leaves_no_key() {
     let counted = Counted::new(with_session).await;
     let before = counted.server.keys();
     let cookie = format!("__Host-session={}", "A".repeat(43));
     let request = || request("GET", "/read", &[("cookie", &cookie)]);
-    assert_eq!(counted.cost_of(request(), 200).await, each(&["GETEX"]));
+    assert_eq!(counted.cost_of(request(), 200).await, read());
     let after: Vec<_> =
         counted.server.keys().into_iter().filter(|key| !before.contains(key)).collect();
     assert!(after.is_empty(), "{after:?}");

@@ -48,6 +48,11 @@ impl Record {
         Record { version: self.version.wrapping_add(1), expires_at: self.expires_at, fields }
     }
 
+    /// How long the bytes are of a record whose fields have at most this size.
+    pub(crate) fn longest(max_size: usize) -> usize {
+        HEADER.saturating_add(max_size)
+    }
+
     pub(crate) fn is_alive(&self, now: Timestamp) -> bool {
         now < self.expires_at
     }
@@ -174,6 +179,13 @@ mod tests {
     #[test]
     fn a_record_survives_the_store() {
         assert_eq!(Record::decode(&record().encode()), Some(record()));
+    }
+
+    #[test]
+    fn a_number_is_the_same_after_the_store() {
+        let number = |text| [&record().encode()[..HEADER], text].concat();
+        let read = Record::decode(&number(b"{\"pi\":3.14100000000626748991}")).unwrap();
+        assert_eq!(Record::decode(&read.encode()), Some(read));
     }
 
     #[test]

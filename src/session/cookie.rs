@@ -122,6 +122,23 @@ fn field(cookie: &Cookie<'_>) -> HeaderValue {
     HeaderValue::try_from(cookie.to_string()).expect("name and attributes are checked when set")
 }
 
+/// Whatever a browser sends: an id that is found is the one that was sent.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(data: &[u8]) {
+    let layer = super::SessionLayer::new();
+    let settings = layer.cookie();
+    let mut headers = HeaderMap::new();
+    for value in data.split(|&byte| byte == b'\n') {
+        let Ok(value) = HeaderValue::from_bytes(value) else { return };
+        headers.append(COOKIE, value);
+    }
+    if let Some(id) = settings.id(&headers) {
+        let sent = id.encode();
+        assert!(data.windows(sent.len()).any(|part| part == sent.as_bytes()));
+        assert!(settings.set(&id).to_str().is_ok_and(|field| field.contains(&sent)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

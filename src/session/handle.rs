@@ -259,6 +259,7 @@ impl Session {
                 from: record.version_tag(),
                 time_to_live: next.time_to_live(settings.lifetime, store.now()),
                 record: next,
+                max_size: settings.max_size,
             };
             match store.ask(save).await? {
                 Saved::Done => {
@@ -326,7 +327,11 @@ impl Session {
             state.loaded = Some(match presented {
                 None => Loaded::Nothing,
                 Some(id) => {
-                    let load = LoadSession { id: id.fingerprint(), idle: settings.lifetime.idle };
+                    let load = LoadSession {
+                        id: id.fingerprint(),
+                        idle: settings.lifetime.idle,
+                        max_size: settings.max_size,
+                    };
                     let loaded = match store.ask(load).await {
                         Ok(Some(record)) if record.is_alive(store.now()) => Loaded::Record(record),
                         Ok(_) => Loaded::Nothing,

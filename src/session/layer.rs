@@ -161,6 +161,11 @@ impl SessionLayer {
         self
     }
 
+    #[cfg(fuzzing)]
+    pub(super) fn cookie(&self) -> &CookieSettings {
+        &self.settings.cookie
+    }
+
     fn settings_mut(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.settings)
     }

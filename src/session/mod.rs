@@ -58,6 +58,9 @@ mod service;
 
 pub use ::cookie::SameSite;
 
+#[cfg(fuzzing)]
+pub(crate) use self::cookie::fuzz as fuzz_cookie;
+
 pub use self::future::ResponseFuture;
 pub use self::handle::{Session, Status};
 pub use self::layer::{Fallback, SessionLayer};

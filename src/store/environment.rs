@@ -346,6 +346,22 @@ fn connections(text: &str) -> Result<usize, &'static str> {
     number.ok_or("as connections are shared, a number from 1 to 64 is enough")
 }
 
+/// Whatever is configured: a target has what connecting needs, and an error none of what it is about.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(get: impl Fn(&str) -> Option<OsString>) {
+    match Configured::from_env(get) {
+        Ok(configured) => {
+            if let Some(target) = configured.target {
+                target.check();
+            }
+            assert!(configured.connections.is_none_or(|it| (1..=64).contains(&it)));
+            assert!(configured.deadline.is_none_or(|it| !it.is_zero()));
+            assert!(configured.prefix.is_none_or(|it| check_prefix(&it).is_ok()));
+        }
+        Err(error) => assert!(error.to_string().is_ascii()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;

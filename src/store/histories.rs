@@ -194,7 +194,7 @@ impl Run<'_> {
                 format!("{:?}", store.ask(create).await)
             }
             Act::Load { id } => {
-                let load = LoadSession { id: self.session(id), idle: HOUR };
+                let load = LoadSession { id: self.session(id), idle: HOUR, max_size: 1 << 10 };
                 format!("{:?}", store.ask(load).await)
             }
             Act::Save { id, version, value, rotate_to } => {
@@ -207,6 +207,7 @@ impl Run<'_> {
                     from: before.version_tag(),
                     record: before.next(&changes),
                     time_to_live: HOUR,
+                    max_size: 1 << 10,
                 };
                 format!("{:?}", store.ask(save).await)
             }

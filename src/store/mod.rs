@@ -28,6 +28,8 @@ pub(crate) mod verbs;
 pub(crate) use self::asking::Asking;
 pub(crate) use self::builder::Settings;
 pub use self::builder::StoreBuilder;
+#[cfg(fuzzing)]
+pub(crate) use self::environment::fuzz as fuzz_environment;
 pub(crate) use self::error::Kind;
 pub use self::error::StoreError;
 pub(crate) use self::handle::Portable;
@@ -35,3 +37,7 @@ pub use self::handle::Store;
 pub use self::health::{Health, HealthWatch};
 pub(crate) use self::life::Running;
 pub(crate) use self::mailbox::Delivery;
+#[cfg(fuzzing)]
+pub(crate) use self::redis::fuzz_info;
+#[cfg(fuzzing)]
+pub(crate) use self::url::fuzz as fuzz_url;

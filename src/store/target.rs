@@ -109,6 +109,36 @@ impl HostPort {
     }
 }
 
+/// What everybody relies on who connects.
+#[cfg(fuzzing)]
+impl Target {
+    pub(super) fn check(&self) {
+        let place = |place: &HostPort| {
+            assert!(!place.host.is_empty() && place.port != 0);
+            // As it is spelled, it is read.
+            assert_eq!(HostPort::parse(&place.to_string(), 1).as_ref(), Ok(place));
+        };
+        let login = |login: &Login| {
+            assert!(login.username.as_ref().is_none_or(|name| !name.is_empty()));
+            assert!(login.password.as_ref().is_none_or(|it| !it.expose().is_empty()));
+        };
+        login(&self.login);
+        match &self.topology {
+            Topology::Standalone(Address::Tcp(it)) => place(it),
+            Topology::Standalone(Address::Unix(path)) => assert!(path.is_absolute()),
+            Topology::Sentinel { sentinels, service, login: of_sentinels, .. } => {
+                assert!(!sentinels.is_empty() && !service.is_empty());
+                sentinels.iter().for_each(place);
+                login(of_sentinels);
+            }
+            Topology::Cluster { seeds, .. } => {
+                assert!(!seeds.is_empty() && self.database == 0);
+                seeds.iter().for_each(place);
+            }
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -265,6 +295,15 @@ mod tests {
         for host in ["", "redis:6379", "redis://redis", "[redis]", "[::1]:1", "/tmp/redis.sock"] {
             assert!(HostPort::new(host, 1).is_err(), "{host}");
         }
+    }
+
+    #[test]
+    fn secrets_are_equal_when_every_letter_is() {
+        for other in ["hunter2", "hunter", "hunter22", "Hunter2", "hunter3", "", "\0unter2"] {
+            let equal = Secret::new("hunter2") == Secret::new(other);
+            assert_eq!(equal, other == "hunter2", "{other:?}");
+        }
+        assert!(Secret::new("") == Secret::new(""));
     }
 
     #[test]

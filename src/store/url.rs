@@ -366,6 +366,16 @@ pub(super) fn boolean(text: &str) -> Result<bool, Wrong> {
     }
 }
 
+/// Whatever is configured: a target has what connecting needs, and an error none of what it is about.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(url: &str) {
+    match read(url) {
+        Ok(target) => target.check(),
+        // Every error is one of ours.
+        Err(why) => assert!(why.len() < 600 && why.is_ascii(), "{why}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;

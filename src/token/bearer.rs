@@ -30,6 +30,20 @@ pub(super) fn token(headers: &HeaderMap) -> Result<&str, Unauthorized> {
     std::str::from_utf8(token).map_err(|_| Unauthorized::Invalid)
 }
 
+/// Whatever a client sends: a token is a part of it.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for value in data.split(|&byte| byte == b'\n') {
+        let Ok(value) = http::HeaderValue::from_bytes(value) else { return };
+        headers.append(AUTHORIZATION, value);
+    }
+    if let Ok(token) = token(&headers) {
+        assert!((1..=LONGEST).contains(&token.len()) && !token.contains(' '));
+        assert!(data.windows(token.len()).any(|part| part == token.as_bytes()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;

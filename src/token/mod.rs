@@ -67,6 +67,8 @@ mod rejection;
 mod revoke;
 mod service;
 
+#[cfg(fuzzing)]
+pub(crate) use self::bearer::fuzz as fuzz_bearer;
 pub use self::claims::{Claims, InvalidToken, Token, Verifier};
 pub use self::future::ResponseFuture;
 #[cfg(feature = "jwt")]

@@ -127,6 +127,31 @@ impl Codec {
 #[cfg(not(feature = "compression"))]
 const COMPRESSED: &str = "the value is compressed: enable the feature `compression`";
 
+/// Whatever is stored: what can be read is the same after it was written, and within the cap.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(data: &[u8]) {
+    fn survives<T>(codec: &Codec, stored: &[u8])
+    where
+        T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        if let Ok(value) = codec.decode::<T>(stored)
+            && let Ok(again) = codec.encode(&value)
+        {
+            assert_eq!(codec.decode::<T>(&again), Ok(value));
+        }
+    }
+    let codec = Codec { max_size: 1 << 16, compress_above: 16 };
+    survives::<Bytes>(&codec, data);
+    survives::<String>(&codec, data);
+    // What takes anything reads a string that looks like JSON as JSON, so these say what they take.
+    survives::<Vec<serde_json::Value>>(&codec, data);
+    survives::<(f64, Option<char>, Vec<u8>)>(&codec, data);
+    survives::<std::collections::BTreeMap<String, Option<i128>>>(&codec, data);
+    if let Ok(bytes) = codec.decode::<Bytes>(data) {
+        assert!(bytes.len() <= codec.max_size);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

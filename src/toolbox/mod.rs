@@ -56,6 +56,8 @@ mod subscription;
 mod values;
 
 pub use self::batch::{Batch, BatchOutcome};
+#[cfg(fuzzing)]
+pub(crate) use self::codec::fuzz as fuzz_codec;
 pub use self::consumer::Consumer;
 pub use self::lease::Lease;
 pub use self::lock::Lock;

@@ -37,6 +37,7 @@ macro_rules! backends {
             facts! { sessions, $open =>
                 a_session_is_there_until_it_is_ended
                 a_session_is_kept_by_being_loaded
+                a_session_that_is_too_long_is_none
                 a_save_from_another_version_is_a_conflict
                 a_session_that_ended_stays_ended
                 rotation_ends_the_old_id

@@ -11,6 +11,8 @@ use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, S
 const LIFETIME: Lifetime =
     Lifetime { idle: Duration::from_secs(60), absolute: Duration::from_secs(3600) };
 
+const MAX_SIZE: usize = 1 << 10;
+
 fn record(store: &Store, field: &str, value: u32) -> Record {
     let fields = Fields::from_iter([(field.to_owned(), json!(value))]);
     Record::begin(fields, LIFETIME, store.now())
@@ -27,7 +29,7 @@ async fn create(store: &Store, id: Fingerprint, record: &Record) {
 }
 
 async fn load(store: &Store, id: Fingerprint) -> Option<Record> {
-    store.ask(LoadSession { id, idle: LIFETIME.idle }).await.unwrap()
+    store.ask(LoadSession { id, idle: LIFETIME.idle, max_size: MAX_SIZE }).await.unwrap()
 }
 
 fn save(id: Fingerprint, before: &Record, field: &str, value: u32) -> SaveSession {
@@ -39,6 +41,7 @@ fn save(id: Fingerprint, before: &Record, field: &str, value: u32) -> SaveSessio
         from: before.version_tag(),
         record: before.next(&changes),
         time_to_live: LIFETIME.idle,
+        max_size: MAX_SIZE,
     }
 }
 
@@ -62,12 +65,29 @@ pub(super) async fn a_session_is_kept_by_being_loaded(store: Store) {
     let record = record(&store, "user", 7);
     let time_to_live = Duration::from_millis(150);
     store.ask(CreateSession { id, record, time_to_live }).await.unwrap();
-    let keep = LoadSession { id, idle: Duration::from_millis(400) };
+    let keep = LoadSession { id, idle: Duration::from_millis(400), max_size: MAX_SIZE };
     assert!(store.ask(keep.clone()).await.unwrap().is_some());
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert!(store.ask(keep.clone()).await.unwrap().is_some());
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(store.ask(keep).await.unwrap().is_none());
+}
+
+pub(super) async fn a_session_that_is_too_long_is_none(store: Store) {
+    let id = named("a session");
+    let fields = |length: usize| {
+        // {"a":""} is eight bytes.
+        Fields::from_iter([("a".to_owned(), json!("x".repeat(length - 8)))])
+    };
+    for (length, found) in [(MAX_SIZE, true), (MAX_SIZE + 1, false), (MAX_SIZE * 100, false)] {
+        let record = Record::begin(fields(length), LIFETIME, store.now());
+        create(&store, id, &record).await;
+        assert_eq!(load(&store, id).await, found.then(|| record.clone()), "{length}");
+        let mut stale = save(id, &record, "b", 1);
+        stale.from[4] = 9;
+        let saved = store.ask(stale).await.unwrap();
+        assert_eq!(saved, if found { Saved::Conflict(record) } else { Saved::Gone }, "{length}");
+    }
 }
 
 pub(super) async fn a_save_from_another_version_is_a_conflict(store: Store) {

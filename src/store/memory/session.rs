@@ -9,7 +9,8 @@ impl OnMemory for LoadSession {
     fn on_memory(self, memory: &Memory) -> Result<Option<Record>, StoreError> {
         let now = memory.now();
         let mut sessions = lock(&memory.sessions);
-        let record = sessions.get(&self.id, now).cloned();
+        let is_short = sessions.weight_of(&self.id) <= longest(self.max_size);
+        let record = sessions.get(&self.id, now).filter(|_| is_short).cloned();
         if record.is_some() {
             sessions.keep_until(&self.id, now.after(self.idle));
         }
@@ -31,10 +32,12 @@ impl OnMemory for SaveSession {
     fn on_memory(self, memory: &Memory) -> Result<Saved, StoreError> {
         let now = memory.now();
         let mut sessions = lock(&memory.sessions);
+        let is_short = sessions.weight_of(&self.id) <= longest(self.max_size);
         match sessions.get(&self.id, now) {
             None => return Ok(Saved::Gone),
             Some(stored) if stored.version_tag() != self.from => {
-                return Ok(Saved::Conflict(stored.clone()));
+                let conflict = || Saved::Conflict(stored.clone());
+                return Ok(if is_short { conflict() } else { Saved::Gone });
             }
             Some(_) => {}
         }
@@ -62,6 +65,10 @@ impl OnMemory for EndSession {
 }
 
 fn weight(record: &Record) -> usize {
-    // A JSON value takes about twice its text.
-    Changes::default().size_with(&record.fields) * 2
+    longest(Changes::default().size_with(&record.fields))
+}
+
+/// The weight of fields of this size: a JSON value takes about twice its text.
+fn longest(max_size: usize) -> usize {
+    max_size.saturating_mul(2)
 }

@@ -53,6 +53,9 @@ const SAMPLE: usize = 8;
 const SWEEP: usize = 2;
 
 impl<K: Hash + Eq, V> Shelf<K, V> {
+    /// Of an entry without what its value owns.
+    const OWN_WEIGHT: usize = size_of::<K>() + size_of::<Slot<V>>() + size_of::<usize>() * 4;
+
     pub(super) fn new(capacity: usize, overflow: Overflow) -> Shelf<K, V> {
         let (slots, counts) = (IndexMap::new(), Counts::default());
         Shelf { slots, weight: 0, capacity, overflow, counts }
@@ -73,6 +76,11 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         let slot = &mut self.slots[index];
         slot.used = now;
         Some(&mut slot.value)
+    }
+
+    /// What was said of a key's entry when it was put there; nothing, where there is none.
+    pub(super) fn weight_of(&self, key: &K) -> usize {
+        self.slots.get(key).map_or(0, |slot| slot.weight - Self::OWN_WEIGHT)
     }
 
     pub(super) fn len(&self) -> usize {

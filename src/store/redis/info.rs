@@ -129,6 +129,17 @@ fn replica_lag(value: &str) -> Option<Duration> {
     value.split(',').find_map(|part| seconds(part.strip_prefix("lag=")?))
 }
 
+/// Whatever a server says.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(text: &str) {
+    use crate::policy::monitoring::Contents;
+
+    let info = parse(text);
+    for contents in [Contents::Lasting, Contents::Disposable] {
+        let _ = info.findings(contents);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

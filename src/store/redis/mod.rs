@@ -24,6 +24,7 @@ mod reply;
 mod scan;
 mod sentinel;
 mod session;
+mod slot;
 mod slots;
 mod status;
 mod subscriber;
@@ -44,6 +45,8 @@ use tokio::time::Instant;
 use self::cluster::{Cluster, Seeds};
 pub(crate) use self::command::{Lane, Request};
 use self::endpoint::{Access, Endpoint};
+#[cfg(fuzzing)]
+pub(crate) use self::info::fuzz as fuzz_info;
 use self::node::Node;
 pub(crate) use self::reply::Unexpected;
 use self::sentinel::Sentinels;

@@ -61,7 +61,10 @@ async fn probe(
         probe.add_command(command::TAKE.call(&[key]));
         probe.arg(1).arg(0).arg(0).arg(0).arg(0);
         probe.cmd("SET").arg(key).arg("").arg("PX").arg(1_000);
-        probe.cmd("GETEX").arg(key).arg("PX").arg(1_000);
+        probe.cmd("GETRANGE").arg(key).arg(0).arg(0);
+        probe.cmd("PEXPIRE").arg(key).arg(1_000);
+        // The newest command that is needed.
+        probe.cmd("GETDEL").arg(key);
     }
     // Or one refused command would discard every reply.
     probe.ignore_errors();

@@ -10,11 +10,19 @@ use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, S
 
 impl OnRedis for LoadSession {
     fn request(&self, keys: &Keys) -> Request {
-        Command::new("GETEX").arg(keys.session(&self.id)).arg("PX").arg(millis(self.idle)).into()
+        // And not `GETEX`, which would carry whatever is there. What is longer arrives cut off, and is
+        // no session: an object in JSON is none without its last byte.
+        let key = keys.session(&self.id);
+        let read = Command::new("GETRANGE").arg(&key).arg(0).arg(last_byte(self.max_size));
+        let keep = Command::new("PEXPIRE").arg(key).arg(millis(self.idle));
+        Request::Together(vec![read, keep])
     }
 
     fn answer(reply: Value) -> Result<Option<Record>, Unexpected> {
-        Ok(reply::bytes(reply)?.and_then(|bytes| Record::decode(&bytes)))
+        let [read, keep] = reply::array(reply)?;
+        reply::integer(&keep)?;
+        // Of a key that is not there, the range is empty.
+        Ok(reply::bytes(read)?.and_then(|bytes| Record::decode(&bytes)))
     }
 }
 
@@ -41,6 +49,7 @@ impl OnRedis for SaveSession {
             .arg(&self.from[..])
             .arg(self.record.encode())
             .arg(millis(self.time_to_live))
+            .arg(last_byte(self.max_size))
             .into()
     }
 
@@ -65,6 +74,14 @@ impl OnRedis for EndSession {
         reply::integer(&reply).map(drop)
     }
 }
+
+/// Where the longest record ends.
+fn last_byte(max_size: usize) -> usize {
+    (Record::longest(max_size) - 1).min(LONGEST_STRING)
+}
+
+/// No string on Redis is longer, unless it is told otherwise.
+const LONGEST_STRING: usize = 512 << 20;
 
 /// Redis refuses a time to live of 0, and one that passes its clock's range.
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 use tokio::sync::{Notify, watch};
@@ -14,6 +14,7 @@ use super::command::Request;
 use super::endpoint::Driver;
 use super::probe::{Dialed, dial};
 use super::redirect::{Failed, Redirect};
+use super::slot::Slot;
 use super::status::LaneStatus;
 use super::whereabouts::Whereabouts;
 use crate::policy::breaker::{Failure, dial_backoff, gives_up};
@@ -51,13 +52,11 @@ pub(super) struct Limits {
 struct Shared {
     whereabouts: Whereabouts,
     limits: Limits,
-    /// `None` is the open breaker.
-    link: ArcSwapOption<Link>,
+    slot: Slot<Link>,
     /// Calls under way. A call that finds no room is shed: a queue would only add waiting to work
     /// whose deadline passes anyway.
     in_flight: AtomicUsize,
     status: LaneStatus,
-    lost: Notify,
     moved: Notify,
     is_up: watch::Sender<bool>,
     was_up: AtomicBool,
@@ -131,12 +130,14 @@ impl Supervisor {
     /// Ends the connection for good.
     pub(super) fn close(&self) {
         self.task.abort();
-        self.shared.link.store(None);
+        if let Some(link) = self.shared.slot.link() {
+            self.shared.slot.lose(&link, || {});
+        }
         self.shared.status.down(&StoreError::new(Kind::ShutDown));
     }
 
     pub(super) fn is_up(&self) -> bool {
-        self.shared.link.load().is_some()
+        self.shared.slot.link().is_some()
     }
 
     /// Whether there has been no connection yet.
@@ -153,7 +154,7 @@ impl Supervisor {
     /// The server is at `place` from now on: a connection to another one is made anew, at once.
     pub(super) fn moved(&self, place: &HostPort) {
         let is_there = |link: &Link| matches!(&link.address, Address::Tcp(it) if it == place);
-        match self.shared.link.load_full() {
+        match self.shared.slot.link() {
             Some(link) if is_there(&link) => return,
             Some(link) => self.shared.lose(&link, &StoreError::new(Kind::Unavailable)),
             None => {}
@@ -182,10 +183,9 @@ impl Shared {
         Arc::new(Shared {
             whereabouts,
             limits,
-            link: ArcSwapOption::empty(),
+            slot: Slot::empty(),
             in_flight: AtomicUsize::new(0),
             status,
-            lost: Notify::new(),
             moved: Notify::new(),
             is_up: watch::Sender::new(false),
             was_up: AtomicBool::new(false),
@@ -194,7 +194,7 @@ impl Shared {
 
     async fn call(&self, request: &Request, by: Instant) -> Result<Value, Failed> {
         let _admitted = self.admit()?;
-        let Some(link) = self.link.load_full() else {
+        let Some(link) = self.slot.link() else {
             return Err(StoreError::new(Kind::Unavailable).into());
         };
         let mut connection = link.connection.clone();
@@ -244,24 +244,23 @@ impl Shared {
 
     /// Opens the breaker, unless somebody did so before or `link` was replaced already.
     fn lose(&self, link: &Arc<Link>, error: &StoreError) {
-        let before = self.link.compare_and_swap(link, None);
-        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, link)) {
+        self.slot.lose(link, || {
             let server = &self.whereabouts;
             tracing::warn!(error = error.class(), %server, "Redis is lost; reconnecting");
             self.status.down(error);
             self.is_up.send_replace(false);
-            self.lost.notify_one();
-        }
+        });
     }
 
     /// Closes the breaker.
     fn restore(&self, dialed: Dialed) -> (Arc<Link>, Driver) {
         let Dialed { address, connection, driver, probed, .. } = dialed;
         let link = Arc::new(Link { address, connection, deadlines_in_a_row: AtomicU32::new(0) });
-        self.link.store(Some(link.clone()));
-        self.status.up(probed);
-        self.was_up.store(true, Ordering::Relaxed);
-        self.is_up.send_replace(true);
+        self.slot.restore(link.clone(), || {
+            self.status.up(probed);
+            self.was_up.store(true, Ordering::Relaxed);
+            self.is_up.send_replace(true);
+        });
         (link, driver)
     }
 
@@ -276,15 +275,14 @@ impl Shared {
     }
 
     /// Runs a connection until it is lost.
-    async fn keep(&self, link: &Arc<Link>, mut driver: Driver) {
-        let is_current =
-            || self.link.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, link));
+    async fn keep(&self, link: &Arc<Link>, driver: Driver) {
+        let mut driver = driver.fuse();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.reset();
-        while is_current() {
+        loop {
             tokio::select! {
                 () = &mut driver => self.lose(link, &StoreError::new(Kind::Unavailable)),
-                () = self.lost.notified() => {}
+                () = self.slot.lost() => return,
                 _ = heartbeat.tick() => {
                     tokio::select! {
                         () = &mut driver => self.lose(link, &StoreError::new(Kind::Unavailable)),

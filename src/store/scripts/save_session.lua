@@ -1,11 +1,13 @@
 -- Replaces a session's record if it is still the one that was changed; moves it with a second key.
 -- KEYS[1]  the session; KEYS[2] (optional) the id it rotates to
--- ARGV     the first 5 bytes of the record that was changed, the new record, TTL in milliseconds
+-- ARGV     the first 5 bytes of the record that was changed, the new record, TTL in milliseconds,
+--          the last byte to return of a record
 -- returns  1 saved | 0 gone | the record that another request saved meanwhile
 -- clock    none
 -- TTL      as given
 if redis.call('GETRANGE', KEYS[1], 0, 4) ~= ARGV[1] then
-  return redis.call('GET', KEYS[1]) or 0
+  local saved = redis.call('GETRANGE', KEYS[1], 0, ARGV[4])
+  return saved ~= '' and saved or 0
 end
 if KEYS[2] then
   redis.call('DEL', KEYS[1])

@@ -4,12 +4,14 @@ use super::Verb;
 use crate::policy::session::{Record, VersionTag};
 use crate::store::keys::Fingerprint;
 
-/// A session's record, kept for another `idle` from now on. Absent, idle for too long and malformed
-/// are all `None`; whether the record's own end has come is for the caller to see.
+/// A session's record, kept for another `idle` from now on. Absent, idle for too long, malformed and
+/// longer than fields of `max_size` bytes can be are all `None`; what is too long is not even carried
+/// over a network. Whether the record's own end has come is for the caller to see.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadSession {
     pub(crate) id: Fingerprint,
     pub(crate) idle: Duration,
+    pub(crate) max_size: usize,
 }
 
 impl Verb for LoadSession {
@@ -41,6 +43,8 @@ pub(crate) struct SaveSession {
     pub(crate) from: VersionTag,
     pub(crate) record: Record,
     pub(crate) time_to_live: Duration,
+    /// As for [`LoadSession`], of what another request saved.
+    pub(crate) max_size: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
