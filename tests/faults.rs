@@ -75,7 +75,7 @@ matrix! {
     password_rotated
     password_by_credentials
     forbidden_evalsha
-    forbidden_getex
+    forbidden_getrange
     forbidden_mget
     forbidden_set
     wrong_type

@@ -62,7 +62,6 @@ impl fmt::Debug for Credentials {
 }
 
 #[derive(Clone, Debug, Default)]
-#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS nobody asks"))]
 pub(crate) struct TlsSettings {
     pub(crate) allow_insecure: bool,
     /// In PEM.

@@ -348,8 +348,8 @@ pub(crate) static ROWS: &[Row] = &[
         }),
     },
     Row {
-        name: "forbidden_getex",
-        title: "the access list forbids `GETEX`",
+        name: "forbidden_getrange",
+        title: "the access list forbids `GETRANGE`",
         text: "",
         cell: |column| match column {
             SessionRead | SessionWrite | AnonymousRead | AnonymousWrite => {
@@ -358,8 +358,8 @@ pub(crate) static ROWS: &[Row] = &[
             _ => always(&[Served]),
         },
         run: Run::Partly(Partly {
-            begin: |bench| forbid(bench, "-getex"),
-            end: |bench| forbid(bench, "+getex"),
+            begin: |bench| forbid(bench, "-getrange"),
+            end: |bench| forbid(bench, "+getrange"),
             ..BY_SHOP
         }),
     },

@@ -25,6 +25,9 @@ const DISCOVERY: Duration = Duration::from_secs(1);
 /// The least time between two such questions.
 const REST: Duration = Duration::from_millis(20);
 
+/// How often it is asked although nothing seems to have changed: nobody says that a replica has come.
+const REFRESH: Duration = Duration::from_secs(5);
+
 /// How long new nodes are waited for before the slots are theirs all the same.
 const CONNECT: Duration = Duration::from_millis(250);
 
@@ -77,6 +80,7 @@ impl Shared {
                 tokio::select! {
                     () = self.stale.notified() => {}
                     _ = health.wait_for(|health| !health.is_up()) => {}
+                    () = tokio::time::sleep(REFRESH), if self.read_from_replicas => {}
                 }
             }
             if let Ok(ranges) = self.discover().await {

@@ -69,6 +69,9 @@ pub(crate) trait OnRedis: Verb + Sized {
     /// Whether a cluster's replica may answer, with what it has.
     const FROM_REPLICA: bool = false;
 
+    /// Whether an error among several replies is the error of all.
+    const ALL_OR_ERROR: bool = false;
+
     fn request(&self, keys: &Keys) -> Request;
 
     /// Reads the reply to `request`.
@@ -169,7 +172,10 @@ impl Redis {
 
     async fn at_once<V: OnRedis>(&self, verb: V) -> Result<V::Answer, StoreError> {
         let request = verb.request(&self.keys);
-        let reply = self.send(&request, V::LANE, V::FROM_REPLICA).await?;
+        let mut reply = self.send(&request, V::LANE, V::FROM_REPLICA).await?;
+        if V::ALL_OR_ERROR {
+            reply = reply::all(reply)?;
+        }
         V::answer(reply).map_err(StoreError::from)
     }
 

@@ -24,6 +24,12 @@ pub(super) fn extracted(reply: Value) -> Result<Value, StoreError> {
     }
 }
 
+/// Several replies, none of which is an error.
+pub(super) fn all(replies: Value) -> Result<Value, StoreError> {
+    let replies: Result<Vec<Value>, _> = list(replies)?.into_iter().map(extracted).collect();
+    replies.map(Value::Array)
+}
+
 pub(super) fn integer(value: &Value) -> Result<i64, Unexpected> {
     match value {
         Value::Int(int) => Ok(*int),

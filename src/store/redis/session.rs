@@ -9,6 +9,8 @@ use crate::store::keys::Keys;
 use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, Saved};
 
 impl OnRedis for LoadSession {
+    const ALL_OR_ERROR: bool = true;
+
     fn request(&self, keys: &Keys) -> Request {
         // And not `GETEX`, which would carry whatever is there. What is longer arrives cut off, and is
         // no session: an object in JSON is none without its last byte.
