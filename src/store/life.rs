@@ -74,7 +74,7 @@ impl Store {
     /// ```
     ///
     /// It takes no longer than `patience`, and seldom more than a
-    /// [deadline](StoreBuilder::deadline) or two. Says whether everything ended by itself; where Redis
+    /// [deadline](crate::StoreBuilder::deadline) or two. Says whether everything ended by itself; where Redis
     /// is away, a lock is not given back but runs out.
     ///
     /// # Cancel safety
