@@ -268,6 +268,11 @@ impl Redis {
 }
 
 impl Servers {
+    /// Whether the primary's part can go to another server.
+    fn may_move(&self) -> bool {
+        !matches!(self, Servers::One { whereabouts: Whereabouts::Fixed(_), .. })
+    }
+
     /// A connection that only listens. On a cluster, what is published at one node is heard at all.
     async fn pubsub(&self) -> Result<redis::aio::PubSub, StoreError> {
         match self {

@@ -126,6 +126,9 @@ impl Shared {
     /// The store has connected anew since, perhaps to another server: whoever listens to the old one
     /// would hear nothing.
     async fn moved(&self) {
+        if !self.servers.may_move() {
+            return std::future::pending().await;
+        }
         let mut health = self.status.watch();
         let generation = health.borrow().generation();
         // The sender is here: it is not closed.
