@@ -76,6 +76,7 @@ pub mod toolbox;
 
 mod axum_parts;
 mod gate;
+mod key;
 mod observe;
 mod personal;
 mod policy;

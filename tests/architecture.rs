@@ -86,6 +86,18 @@ fn what_speaks_http_does_not_import_another() {
 }
 
 #[test]
+fn keys_know_no_layer() {
+    for folder in SPEAKS_HTTP {
+        assert_absent("src/key", &[&format!("crate::{folder}")], &[]);
+    }
+    let others = ["tower", "axum::", "crate::gate", "crate::store_layer", "crate::toolbox"];
+    assert_absent("src/key", &others, &[]);
+    for folder in ["src/store", "src/policy", "src/toolbox", "src/store_layer", "src/health"] {
+        assert_absent(folder, &["crate::key"], &[]);
+    }
+}
+
+#[test]
 fn the_toolbox_and_the_layers_do_not_know_of_each_other() {
     for folder in MIDDLEWARE {
         assert_absent("src/toolbox", &[&format!("crate::{folder}")], &[]);

@@ -45,15 +45,14 @@ mod fallback;
 mod fields;
 mod future;
 mod gate;
-mod key;
 mod layer;
 mod rejection;
 mod service;
 
 pub use self::fallback::Fallback;
 pub use self::future::ResponseFuture;
-pub use self::key::{Header, Key, KeyExtractor, PeerAddr, PeerIp};
 pub use self::layer::RateLimitLayer;
-pub use self::rejection::{Limited, MissingPeer};
+pub use self::rejection::Limited;
 pub use self::service::RateLimit;
+pub use crate::key::{Header, Key, KeyExtractor, MissingPeer, PeerAddr, PeerIp};
 pub use crate::policy::Quota;
