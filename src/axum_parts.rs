@@ -16,3 +16,14 @@ pub(crate) fn peer(head: &Parts) -> Option<SocketAddr> {
 pub(crate) fn peer(_: &Parts) -> Option<SocketAddr> {
     None
 }
+
+/// The pattern of the route that a request has met, with those of the routers around it.
+#[cfg(feature = "axum")]
+pub(crate) fn route(head: &Parts) -> Option<&str> {
+    head.extensions.get::<axum::extract::MatchedPath>().map(|path| path.as_str())
+}
+
+#[cfg(not(feature = "axum"))]
+pub(crate) fn route(_: &Parts) -> Option<&str> {
+    None
+}

@@ -17,7 +17,8 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_redis_kit::rate_limit::{
-    Fallback, Header, KeyExtractor, Limited, MissingPeer, PeerAddr, PeerIp, Quota, RateLimitLayer,
+    Fallback, Header, Key, KeyError, KeyExtractor, Limited, MissingPeer, PeerAddr, PeerIp, Quota,
+    RateLimitLayer,
 };
 use tower_redis_kit::{MissingStore, Store, StoreLayer};
 
@@ -416,10 +417,7 @@ async fn the_inner_services_error_passes_through() {
 async fn a_key_extractor_of_the_users_own_may_say_who_is_asking() {
     struct Tenant;
     impl KeyExtractor for Tenant {
-        fn key(
-            &self,
-            head: &Parts,
-        ) -> Result<Option<tower_redis_kit::rate_limit::Key>, MissingPeer> {
+        fn key(&self, head: &Parts) -> Result<Option<Key>, KeyError> {
             Header::new("x-tenant").key(head)
         }
     }

@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::layer::Settings;
-use super::{Fallback, Limited, MissingPeer, fields};
+use super::{Fallback, KeyError, Limited, fields};
 use crate::gate::{Gate, Plan};
 use crate::observe::{self, Limit};
 use crate::policy::gcra::{Decision, Taken};
@@ -26,7 +26,7 @@ pub(super) enum Refusal {
     Limited(Decision),
     Unavailable(StoreError),
     MissingStore(MissingStore),
-    MissingPeer(MissingPeer),
+    Key(KeyError),
 }
 
 impl LimitGate {
@@ -36,9 +36,9 @@ impl LimitGate {
 
     pub(super) fn plan(&mut self, head: &Parts) -> Result<Plan<Take>, Refusal> {
         let Settings { name, gcra, key, store, .. } = &*self.settings;
-        let key = key.key(head).map_err(|missing| {
-            tracing::error!("{missing}");
-            Refusal::MissingPeer(missing)
+        let key = key.key(head).map_err(|error| {
+            tracing::error!("{error}");
+            Refusal::Key(error)
         })?;
         let Some(key) = key else { return Ok(Plan::Pass) };
         let store = find(store.as_ref(), &head.extensions).map_err(Refusal::MissingStore)?;
@@ -83,9 +83,7 @@ impl Gate for LimitGate {
             Refusal::MissingStore(missing) => {
                 return refusal(StatusCode::INTERNAL_SERVER_ERROR, missing);
             }
-            Refusal::MissingPeer(missing) => {
-                return refusal(StatusCode::INTERNAL_SERVER_ERROR, missing);
-            }
+            Refusal::Key(error) => return error.refusal(),
         };
         let Settings { name, policy_field, .. } = &*self.settings;
         let retry_after = decision.retry_after;

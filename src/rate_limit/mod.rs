@@ -26,6 +26,12 @@
 //! # }
 //! ```
 //!
+//! # Who is counted
+//! A [`KeyExtractor`] says it: [`ClientIp`] behind proxies and [`PeerIp`] without, a [`Header`], the
+//! user of a session by [`SessionField`](crate::session::SessionField) or of a token by
+//! [`TokenSubject`](crate::token::TokenSubject), [`MatchedRoute`] and [`ByMethod`], a closure, several
+//! of them in a tuple, or one [or](KeyExtractor::or) another.
+//!
 //! # Answers
 //! Every response carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers,
 //! as of -10), appended, so stacked limits all show: `"hello";q=2;w=60` and `"hello";r=1;t=30`,
@@ -54,5 +60,9 @@ pub use self::future::ResponseFuture;
 pub use self::layer::RateLimitLayer;
 pub use self::rejection::Limited;
 pub use self::service::RateLimit;
-pub use crate::key::{Header, Key, KeyExtractor, MissingPeer, PeerAddr, PeerIp};
+pub use crate::key::{
+    AddressIsIn, Addresses, ByMethod, ClientIp, Header, HeaderIsOneOf, InvalidAddress, Key,
+    KeyError, KeyExtractor, KeyFuture, MatchedRoute, MissingPeer, Or, PeerAddr, PeerIp,
+    RequestMatcher,
+};
 pub use crate::policy::Quota;

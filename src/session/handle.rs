@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::HeaderValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::cookie::SessionId;
@@ -186,6 +187,15 @@ impl Session {
             Loaded::Nothing => Status::Anonymous,
             Loaded::Unavailable(_) => Status::Unavailable,
         }
+    }
+
+    /// The value of a field for one who counts by it: what is answered is not about this browser
+    /// because of that, and nothing is to be saved.
+    pub(super) async fn look(&self, field: &str) -> Result<Option<Value>, SessionError> {
+        let mut state = self.shared.state.lock().await;
+        self.load(&mut state).await;
+        let loaded = self.fields(&state)?.and_then(|fields| fields.get(field));
+        Ok(state.changes.get(field).unwrap_or(loaded).cloned())
     }
 
     /// Lets nothing change any more, and says whether there may be something to save.

@@ -52,6 +52,7 @@ mod cookie;
 mod extract;
 mod future;
 mod handle;
+mod key;
 mod layer;
 mod rejection;
 mod service;
@@ -63,6 +64,7 @@ pub(crate) use self::cookie::fuzz as fuzz_cookie;
 
 pub use self::future::ResponseFuture;
 pub use self::handle::{Session, Status};
+pub use self::key::SessionField;
 pub use self::layer::{Fallback, SessionLayer};
 pub use self::rejection::{MissingSession, SessionError};
 pub use self::service::WithSession;

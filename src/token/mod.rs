@@ -62,6 +62,7 @@ mod future;
 mod gate;
 #[cfg(feature = "jwt")]
 mod jwt;
+mod key;
 mod layer;
 mod rejection;
 mod revoke;
@@ -73,6 +74,7 @@ pub use self::claims::{Claims, InvalidToken, Token, Verifier};
 pub use self::future::ResponseFuture;
 #[cfg(feature = "jwt")]
 pub use self::jwt::Jwt;
+pub use self::key::TokenSubject;
 pub use self::layer::{Fallback, RevocationLayer};
 pub use self::rejection::{MissingClaims, Unauthorized};
 pub use self::revoke::{Revocation, Subject};
