@@ -18,119 +18,171 @@ use crate::{Store, StoreError};
 pub(crate) trait Gate {
     type Verb: Portable;
     type Refusal;
+    /// What some requests wait for before there is a question.
+    type Waited;
+
+    /// The rest of the *plan* step, for a request that had to wait.
+    fn resume(&mut self, waited: Self::Waited) -> Planned<Self>;
 
     /// The *apply* step: whether the store's answer lets the request pass.
     fn open(
         &mut self,
         answer: Result<<Self::Verb as Verb>::Answer, StoreError>,
     ) -> Result<(), Self::Refusal>;
+}
+
+/// What a gate makes of a response with a body `B`.
+pub(crate) trait Respond<B>: Gate {
+    type Body;
 
     /// The response to a request that may not pass.
-    fn refuse<B: Default>(&self, refusal: Self::Refusal) -> Response<B>;
+    fn refuse(&self, refusal: Self::Refusal) -> Response<Self::Body>;
 
     /// The response to one that did, on its way out.
-    fn leave<B>(&self, _response: &mut Response<B>) {}
+    fn leave(&mut self, response: Response<B>) -> Response<Self::Body>;
 }
 
 /// What a request needs to know before it may pass: the outcome of a layer's *plan* step.
-pub(crate) enum Plan<V> {
+pub(crate) enum Plan<V, W> {
     /// Nothing: it is none of the layer's business.
     Pass,
     Ask(Store, V),
+    /// Something else first.
+    Wait(Pin<Box<dyn Future<Output = W> + Send>>),
 }
 
+pub(crate) type Planned<G> =
+    Result<Plan<<G as Gate>::Verb, <G as Gate>::Waited>, <G as Gate>::Refusal>;
+
 pin_project! {
-    pub(crate) struct Gated<S, ReqBody, ResBody, G>
+    pub(crate) struct Gated<S, ReqBody, B, G>
     where
         S: Service<Request<ReqBody>>,
         G: Gate,
+        G: Respond<B>,
     {
         gate: G,
         #[pin]
-        state: State<S, S::Future, ReqBody, ResBody, <G::Verb as Verb>::Answer>,
+        state: State<
+            S,
+            S::Future,
+            ReqBody,
+            Response<<G as Respond<B>>::Body>,
+            <G::Verb as Verb>::Answer,
+            G::Waited,
+        >,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, F, ReqBody, ResBody, A> {
+    enum State<S, F, ReqBody, R, A, W> {
+        Waiting {
+            waiting: Pin<Box<dyn Future<Output = W> + Send>>,
+            call: Option<(S, Request<ReqBody>)>,
+        },
         Asking { asking: Asking<A>, call: Option<(S, Request<ReqBody>)> },
         Calling { #[pin] future: F },
-        Refused { response: Option<Response<ResBody>> },
+        Refused { response: Option<R> },
     }
 }
 
-impl<S, ReqBody, ResBody, G> Gated<S, ReqBody, ResBody, G>
+/// What comes of a plan without waiting.
+enum Step<G: Gate> {
+    Call,
+    Refuse(G::Refusal),
+    Ask(Asking<<G::Verb as Verb>::Answer>),
+    Wait(Pin<Box<dyn Future<Output = G::Waited> + Send>>),
+}
+
+fn step<G: Gate>(gate: &mut G, plan: Planned<G>) -> Step<G> {
+    match plan {
+        Err(refusal) => Step::Refuse(refusal),
+        Ok(Plan::Pass) => Step::Call,
+        Ok(Plan::Wait(waiting)) => Step::Wait(waiting),
+        Ok(Plan::Ask(store, verb)) => match store.ask(verb) {
+            Asking::Answered(Some(answer)) => opened(gate, answer),
+            asking => Step::Ask(asking),
+        },
+    }
+}
+
+fn opened<G: Gate>(gate: &mut G, answer: Result<<G::Verb as Verb>::Answer, StoreError>) -> Step<G> {
+    match gate.open(answer) {
+        Ok(()) => Step::Call,
+        Err(refusal) => Step::Refuse(refusal),
+    }
+}
+
+impl<S, ReqBody, B, G> Gated<S, ReqBody, B, G>
 where
     S: Service<Request<ReqBody>> + Clone,
-    ResBody: Default,
-    G: Gate,
+    G: Respond<B>,
 {
     /// Calls `inner` when the gate opens: at once where nothing has to be waited for.
     pub(crate) fn call(
         inner: &mut S,
         request: Request<ReqBody>,
         mut gate: G,
-        plan: Result<Plan<G::Verb>, G::Refusal>,
+        plan: Planned<G>,
     ) -> Self {
-        let opened = match plan {
-            Err(refusal) => Err(refusal),
-            Ok(Plan::Pass) => Ok(()),
-            Ok(Plan::Ask(store, verb)) => match store.ask(verb) {
-                Asking::Answered(Some(answer)) => gate.open(answer),
-                asking => {
-                    // The service that was polled ready goes into the future; its clone, which
-                    // was not, stays to be polled.
-                    let clone = inner.clone();
-                    let ready = mem::replace(inner, clone);
-                    let state = State::Asking { asking, call: Some((ready, request)) };
-                    return Gated { gate, state };
-                }
-            },
-        };
-        let state = match opened {
-            Ok(()) => State::Calling { future: inner.call(request) },
-            Err(refusal) => {
-                // Whatever the inner service had reserved when it was polled ready is given back.
-                let clone = inner.clone();
-                drop(mem::replace(inner, clone));
-                State::Refused { response: Some(gate.refuse(refusal)) }
-            }
+        let step = step(&mut gate, plan);
+        if let Step::Call = step {
+            return Gated { gate, state: State::Calling { future: inner.call(request) } };
+        }
+        // The service that was polled ready goes into the future; its clone, which was not, stays to
+        // be polled. After a refusal it is dropped, and gives back whatever it had reserved.
+        let clone = inner.clone();
+        let ready = mem::replace(inner, clone);
+        let state = match step {
+            Step::Refuse(refusal) => State::Refused { response: Some(gate.refuse(refusal)) },
+            Step::Ask(asking) => State::Asking { asking, call: Some((ready, request)) },
+            Step::Wait(waiting) => State::Waiting { waiting, call: Some((ready, request)) },
+            Step::Call => unreachable!("returned above"),
         };
         Gated { gate, state }
     }
 }
 
-impl<S, ReqBody, ResBody, G> Future for Gated<S, ReqBody, ResBody, G>
+impl<S, ReqBody, B, G> Future for Gated<S, ReqBody, B, G>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Default,
-    G: Gate,
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+    G: Respond<B>,
 {
-    type Output = Result<Response<ResBody>, S::Error>;
+    type Output = Result<Response<G::Body>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let next = match this.state.as_mut().project() {
+            let (step, call) = match this.state.as_mut().project() {
+                StateProj::Waiting { waiting, call } => {
+                    let waited = ready!(waiting.as_mut().poll(cx));
+                    let plan = this.gate.resume(waited);
+                    (step(this.gate, plan), call.take())
+                }
                 StateProj::Asking { asking, call } => {
                     let answer = ready!(Pin::new(asking).poll(cx));
-                    let (mut service, request) = call.take().expect("called once");
-                    match this.gate.open(answer) {
-                        Ok(()) => State::Calling { future: service.call(request) },
-                        Err(refusal) => {
-                            State::Refused { response: Some(this.gate.refuse(refusal)) }
-                        }
-                    }
+                    (opened(this.gate, answer), call.take())
                 }
                 StateProj::Calling { future } => {
-                    let mut response = ready!(future.poll(cx))?;
-                    this.gate.leave(&mut response);
-                    return Poll::Ready(Ok(response));
+                    let response = ready!(future.poll(cx))?;
+                    return Poll::Ready(Ok(this.gate.leave(response)));
                 }
                 StateProj::Refused { response } => {
                     return Poll::Ready(Ok(response.take().expect("polled after it was ready")));
                 }
+            };
+            let next = match step {
+                Step::Call => {
+                    let (mut service, request) = call.expect("called once");
+                    State::Calling { future: service.call(request) }
+                }
+                Step::Refuse(refusal) => {
+                    drop(call);
+                    State::Refused { response: Some(this.gate.refuse(refusal)) }
+                }
+                Step::Ask(asking) => State::Asking { asking, call },
+                Step::Wait(waiting) => State::Waiting { waiting, call },
             };
             this.state.set(next);
         }

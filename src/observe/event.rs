@@ -30,6 +30,8 @@ words! {
     Limit {
         Allowed => "allowed",
         Limited => "limited",
+        /// A shadow would have refused it.
+        ShadowLimited => "shadow_limited",
         /// By this process, because the store could not answer.
         AllowedHere => "allowed_here",
         LimitedHere => "limited_here",

@@ -6,15 +6,16 @@
 pub(crate) mod breaker;
 pub(crate) mod caching;
 mod digest;
-pub(crate) mod gcra;
+pub(crate) mod limiting;
 mod log_id;
 pub(crate) mod monitoring;
-mod quota;
 pub(crate) mod revocation;
 pub(crate) mod session;
 mod time;
 
 pub(crate) use digest::digest;
+pub use limiting::Quota;
+#[cfg(feature = "time-zones")]
+pub use limiting::UnknownTimeZone;
 pub use log_id::{InvalidLogId, LogId};
-pub use quota::Quota;
 pub(crate) use time::{Timestamp, micros};

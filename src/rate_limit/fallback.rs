@@ -11,14 +11,17 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 
 use crate::policy::Quota;
-use crate::policy::gcra::Decision;
+use crate::policy::limiting::Decision;
 use crate::store::keys::Subject;
 
 /// What a limit does while the store cannot answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fallback {
-    /// Goes on in this process, with the same quota for what this process serves.
+    /// Goes on in this process, with a quota for what this process serves that is no more generous than
+    /// the shared one: GCRA of the same numbers, or, where the quota is counted otherwise, as if it were
+    /// [guaranteed](super::Quota::guaranteed). Nothing is given back there, and of several limits
+    /// those before the one that refuses are charged.
     #[default]
     Local,
     /// Lets every request pass.
@@ -61,10 +64,8 @@ const CHECKS_BETWEEN_SWEEPS: usize = 4_096;
 
 impl Local {
     pub(super) fn new(quota: Quota) -> Local {
-        // Rounded up: never more generous than the shared limit.
-        let nanos = quota.period().as_nanos().div_ceil(u128::from(quota.limit())).max(1);
-        let each = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let burst = NonZeroU32::new(quota.burst_size()).unwrap_or(NonZeroU32::MIN);
+        let (each, burst) = quota.in_process();
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         let rate = governor::Quota::with_period(each).expect("at least a nanosecond");
         Local {
             limiter: RateLimiter::keyed(rate.allow_burst(burst)).with_middleware(),
@@ -77,7 +78,36 @@ impl Local {
         }
     }
 
-    pub(super) fn take(&self, subject: Subject) -> Decision {
+    /// What costs nothing is allowed, and what costs more than there ever is here, is not.
+    pub(super) fn take(&self, subject: Subject, cost: u32) -> Decision {
+        let Some(cost) = NonZeroU32::new(cost) else {
+            return self.decision(true, self.burst.get(), Some(Duration::ZERO));
+        };
+        match self.limiter.check_key_n(&self.key(subject), cost) {
+            Ok(Ok(state)) => {
+                self.decision(true, state.remaining_burst_capacity(), Some(Duration::ZERO))
+            }
+            Ok(Err(not_until)) => {
+                self.decision(false, 0, Some(not_until.wait_time_from(self.clock.now())))
+            }
+            // The store may have more.
+            Err(_) => self.decision(false, 0, Some(self.each.saturating_mul(cost.get()))),
+        }
+    }
+
+    fn decision(&self, allowed: bool, remaining: u32, retry_after: Option<Duration>) -> Decision {
+        let used = self.burst.get().saturating_sub(remaining);
+        Decision {
+            allowed,
+            remaining: remaining.into(),
+            full_after: self.each.saturating_mul(used),
+            retry_after,
+            is_blocked: false,
+        }
+    }
+
+    /// The key that a subject is counted by, after the room for it is seen to.
+    fn key(&self, subject: Subject) -> LocalKey {
         let checks = self.checks.fetch_add(1, Ordering::Relaxed);
         if checks.is_multiple_of(CHECKS_BETWEEN_SWEEPS) && self.limiter.len() > CAP / 2 {
             self.limiter.retain_recent();
@@ -85,17 +115,11 @@ impl Local {
         if checks.is_multiple_of(CHECKS_BETWEEN_COUNTS) {
             self.full.store(self.limiter.len() >= CAP, Ordering::Relaxed);
         }
-        let key = if self.full.load(Ordering::Relaxed) {
+        if self.full.load(Ordering::Relaxed) {
             LocalKey::Several(self.hasher.hash_one(subject) % SHARED_KEYS)
         } else {
             LocalKey::One(subject)
-        };
-        let (allowed, remaining, wait) = match self.limiter.check_key(&key) {
-            Ok(state) => (true, state.remaining_burst_capacity(), Duration::ZERO),
-            Err(not_until) => (false, 0, not_until.wait_time_from(self.clock.now())),
-        };
-        let full_after = self.each.saturating_mul(self.burst.get().saturating_sub(remaining));
-        Decision { allowed, remaining, full_after, retry_after: Some(wait) }
+        }
     }
 }
 
@@ -115,18 +139,18 @@ mod tests {
     fn it_admits_what_the_quota_says() {
         let local = Local::new(Quota::per_hour(3));
         let one = Subject::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        assert_eq!([true, true, true, false], [0; 4].map(|_| local.take(one).allowed));
+        assert_eq!([true, true, true, false], [0; 4].map(|_| local.take(one, 1).allowed));
     }
 
     #[test]
     fn a_flood_of_callers_is_bounded_and_still_limited() {
         let local = Local::new(Quota::per_day(1));
         for caller in 0..200_000u32 {
-            local.take(Subject::Address(IpAddr::V4(caller.into())));
+            local.take(Subject::Address(IpAddr::V4(caller.into())), 1);
         }
         assert!(local.limiter.len() <= CAP + CHECKS_BETWEEN_COUNTS + SHARED_KEYS as usize);
         let late = Subject::Address(IpAddr::V4(Ipv4Addr::BROADCAST));
-        local.take(late);
-        assert!(!local.take(late).allowed);
+        local.take(late, 1);
+        assert!(!local.take(late, 1).allowed);
     }
 }

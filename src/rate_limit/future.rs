@@ -7,6 +7,7 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::LimitBody;
 use super::gate::LimitGate;
 use crate::gate::Gated;
 
@@ -33,9 +34,8 @@ where
 impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Default,
 {
-    type Output = Result<Response<ResBody>, S::Error>;
+    type Output = Result<Response<LimitBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().gated.poll(cx)

@@ -1,114 +1,277 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::future::join_all;
 use http::request::Parts;
 use http::{Response, StatusCode};
+use smallvec::SmallVec;
 
 use super::layer::Settings;
-use super::{Fallback, KeyError, Limited, fields};
-use crate::gate::{Gate, Plan};
-use crate::observe::{self, Limit};
-use crate::policy::gcra::{Decision, Taken};
+use super::limit::LimitSettings;
+use super::settle::Settlement;
+use super::{
+    Blocked, Charge, Fallback, Key, KeyError, LimitBody, Limited, Limits, MissingKey, Violation,
+    WithoutKey, answer, fields,
+};
+use crate::gate::{Gate, Plan, Planned, Respond};
+use crate::observe::{self, Limit as Event};
+use crate::policy::limiting::{Act, Decision, Taken};
 use crate::refusal::{refusal, unavailable};
-use crate::store::verbs::Take;
+use crate::store::verbs::{self, Take, Verb};
 use crate::store_layer::find;
-use crate::{MissingStore, StoreError};
+use crate::{MissingStore, Store, StoreError};
 
-/// One request at one limit.
+/// One request at some limits.
 pub(super) struct LimitGate {
     settings: Arc<Settings>,
-    /// What was asked, for the local limit to decide on if the store cannot.
-    take: Option<Take>,
-    /// What to say in the response's fields.
-    decision: Option<Decision>,
+    /// What waits for a key.
+    waiting: Option<Waiting>,
+    asked: SmallVec<[Asked; 1]>,
+    /// Where the handler may say what it costs, if a limit asks.
+    charge: Option<Charge>,
+    store: Option<Store>,
 }
 
+/// One limit that a request meets, and what came of it.
+pub(super) struct Asked {
+    pub(super) limit: Arc<LimitSettings>,
+    pub(super) charge: verbs::Charge,
+    /// By the store, or by this process.
+    taken: Option<Taken>,
+    pub(super) decision: Option<Decision>,
+}
+
+/// What is known of a request whose keys are not.
+pub(super) struct Waiting {
+    limits: Limits,
+    costs: SmallVec<[u32; 1]>,
+}
+
+type Keys = Vec<Result<Option<Key>, KeyError>>;
+
 pub(super) enum Refusal {
-    Limited(Decision),
+    Limited,
     Unavailable(StoreError),
     MissingStore(MissingStore),
     Key(KeyError),
+    MissingKey(MissingKey),
+    Blocked,
 }
 
 impl LimitGate {
     pub(super) fn new(settings: Arc<Settings>) -> LimitGate {
-        LimitGate { settings, take: None, decision: None }
+        let asked = SmallVec::new();
+        LimitGate { settings, waiting: None, asked, charge: None, store: None }
     }
 
-    pub(super) fn plan(&mut self, head: &Parts) -> Result<Plan<Take>, Refusal> {
-        let Settings { name, gcra, key, store, .. } = &*self.settings;
-        let key = key.key(head).map_err(|error| {
+    pub(super) fn plan(&mut self, head: &mut Parts) -> Planned<Self> {
+        let settings = self.settings.clone();
+        if settings.allowed.as_ref().is_some_and(|allowed| allowed.matches(head)) {
+            return Ok(Plan::Pass);
+        }
+        if settings.blocked.as_ref().is_some_and(|blocked| blocked.matches(head)) {
+            return Err(Refusal::Blocked);
+        }
+        let Some(limits) = settings.limits.choose(head) else { return Ok(Plan::Pass) };
+        self.store =
+            Some(find(settings.store.as_ref(), &head.extensions).map_err(Refusal::MissingStore)?);
+        let later: Vec<_> =
+            limits.iter().filter_map(|limit| limit.settings().key.later(head)).collect();
+        if !later.is_empty() {
+            return self.wait(head, limits);
+        }
+        for limit in limits.iter() {
+            let key = limit.settings().key.key(head);
+            self.meet(limit.settings(), key, limit.settings().cost(head))?;
+        }
+        self.offer_charge(head);
+        Ok(self.ask())
+    }
+
+    fn wait(&mut self, head: &mut Parts, limits: Limits) -> Planned<Self> {
+        let key = |limit: &super::Limit| {
+            let extractor = &limit.settings().key;
+            let known = extractor.key(head);
+            let later = extractor.later(head);
+            async move {
+                match later {
+                    Some(later) => later.await,
+                    None => known,
+                }
+            }
+        };
+        let keys = join_all(limits.iter().map(key).collect::<Vec<_>>());
+        let costs = limits.iter().map(|limit| limit.settings().cost(head)).collect();
+        // Before it is known whether the limit is met: afterwards the request is on its way.
+        if limits.iter().any(|limit| limit.settings().settle.is_some()) {
+            self.charge = Some(head.extensions.get_or_insert_default::<Charge>().clone());
+        }
+        self.waiting = Some(Waiting { limits, costs });
+        Ok(Plan::Wait(Box::pin(keys)))
+    }
+
+    /// One more limit, unless it does not concern the request.
+    fn meet(
+        &mut self,
+        limit: &Arc<LimitSettings>,
+        key: Result<Option<Key>, KeyError>,
+        cost: u32,
+    ) -> Result<(), Refusal> {
+        let key = key.map_err(|error| {
             tracing::error!("{error}");
             Refusal::Key(error)
         })?;
-        let Some(key) = key else { return Ok(Plan::Pass) };
-        let store = find(store.as_ref(), &head.extensions).map_err(Refusal::MissingStore)?;
-        let take = Take { name: name.clone(), subject: key.0, gcra: *gcra, cost: 1 };
-        self.take = Some(take.clone());
-        Ok(Plan::Ask(store, take))
+        let Some(key) = key else {
+            return match limit.without_key {
+                WithoutKey::Pass => Ok(()),
+                WithoutKey::Refuse => {
+                    Err(Refusal::MissingKey(MissingKey { limit: limit.name.clone() }))
+                }
+            };
+        };
+        let charge = verbs::Charge::new(limit.rule.clone(), key.0, cost);
+        self.asked.push(Asked { limit: limit.clone(), charge, taken: None, decision: None });
+        Ok(())
+    }
+
+    /// Where a limit settles, the handler finds where to say what its request costs.
+    fn offer_charge(&mut self, head: &mut Parts) {
+        if self.asked.iter().any(|asked| asked.limit.settle.is_some()) {
+            self.charge = Some(head.extensions.get_or_insert_default::<Charge>().clone());
+        }
+    }
+
+    fn ask(&mut self) -> Plan<Take, Keys> {
+        match &self.store {
+            Some(store) if !self.asked.is_empty() => {
+                let charges = self.asked.iter().map(|asked| asked.charge.clone());
+                Plan::Ask(store.clone(), Take::new(Act::Take, charges))
+            }
+            _ => Plan::Pass,
+        }
+    }
+
+    fn violations(&self) -> impl Iterator<Item = (&Asked, &Decision)> {
+        self.asked
+            .iter()
+            .filter_map(|asked| Some((asked, asked.decision.as_ref()?)))
+            .filter(|(asked, decision)| !decision.allowed && !asked.limit.rule.is_shadow)
+    }
+
+    fn limited(&self) -> Limited {
+        let violation = |(asked, decision): (&Asked, &Decision)| Violation {
+            limit: asked.limit.name.clone(),
+            retry_after: decision.retry_after,
+            is_blocked: decision.is_blocked,
+        };
+        Limited { violations: self.violations().map(violation).collect() }
+    }
+
+    /// What is to be settled when the response has ended.
+    fn settlement(&mut self, status: StatusCode) -> Option<Box<Settlement>> {
+        let (charge, store) = (self.charge.take()?, self.store.take()?);
+        let reserved = self.asked.iter().filter_map(|asked| {
+            // What this process counted by itself, nobody can give back.
+            let taken = asked.taken.filter(|taken| taken.fits)?;
+            asked.limit.settle.as_ref()?;
+            Some((asked.limit.clone(), asked.charge.back(&taken)))
+        });
+        let reserved: Vec<_> = reserved.collect();
+        (!reserved.is_empty()).then(|| Box::new(Settlement::new(store, status, charge, reserved)))
     }
 }
 
 impl Gate for LimitGate {
     type Verb = Take;
     type Refusal = Refusal;
+    type Waited = Keys;
 
-    fn open(&mut self, answer: Result<Taken, StoreError>) -> Result<(), Refusal> {
-        let Settings { name, gcra, fallback, local, .. } = &*self.settings;
-        let Some(take) = &self.take else { return Ok(()) };
-        let is_shared = answer.is_ok();
-        let decision = match (answer, fallback) {
-            (Ok(taken), _) => gcra.decide(taken, take.cost),
-            (Err(_), Fallback::Local) => local.take(take.subject),
+    fn resume(&mut self, keys: Keys) -> Planned<Self> {
+        let Some(Waiting { limits, costs }) = self.waiting.take() else { return Ok(Plan::Pass) };
+        for ((limit, key), cost) in limits.iter().zip(keys).zip(costs) {
+            self.meet(limit.settings(), key, cost)?;
+        }
+        Ok(self.ask())
+    }
+
+    fn open(&mut self, answer: Result<<Take as Verb>::Answer, StoreError>) -> Result<(), Refusal> {
+        match (answer, self.settings.fallback) {
+            (Ok(taken), _) => {
+                for (asked, taken) in self.asked.iter_mut().zip(taken) {
+                    let decision = asked.charge.rule.counting.decide(&taken, asked.charge.cost);
+                    observe::rate_limit(&asked.limit.name, event(asked, &decision, true));
+                    (asked.taken, asked.decision) = (Some(taken), Some(decision));
+                }
+            }
+            (Err(_), Fallback::Local) => {
+                for asked in &mut self.asked {
+                    let verbs::Charge { subject, cost, .. } = asked.charge;
+                    let decision = asked.limit.local().take(subject, cost);
+                    observe::rate_limit(&asked.limit.name, event(asked, &decision, false));
+                    asked.decision = Some(decision);
+                    if !decision.allowed && !asked.limit.rule.is_shadow {
+                        break;
+                    }
+                }
+            }
             (Err(_), Fallback::Allow) => {
-                observe::rate_limit(name, Limit::Unchecked);
-                return Ok(());
+                for asked in &self.asked {
+                    observe::rate_limit(&asked.limit.name, Event::Unchecked);
+                }
             }
             (Err(error), Fallback::Refuse) => {
-                observe::rate_limit(name, Limit::Refused);
+                for asked in &self.asked {
+                    observe::rate_limit(&asked.limit.name, Event::Refused);
+                }
                 return Err(Refusal::Unavailable(error));
             }
-        };
-        observe::rate_limit(name, outcome(&decision, is_shared));
-        if !decision.allowed {
-            return Err(Refusal::Limited(decision));
         }
-        self.decision = Some(decision);
-        Ok(())
-    }
-
-    fn refuse<B: Default>(&self, reason: Refusal) -> Response<B> {
-        let decision = match reason {
-            Refusal::Limited(decision) => decision,
-            Refusal::Unavailable(error) => return unavailable(error),
-            Refusal::MissingStore(missing) => {
-                return refusal(StatusCode::INTERNAL_SERVER_ERROR, missing);
-            }
-            Refusal::Key(error) => return error.refusal(),
-        };
-        let Settings { name, policy_field, .. } = &*self.settings;
-        let retry_after = decision.retry_after;
-        let limited = Limited { limit: name.clone(), retry_after };
-        let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, limited);
-        fields::append(response.headers_mut(), name, policy_field, &decision);
-        if let Some(wait) = retry_after {
-            fields::retry_after(response.headers_mut(), wait);
-        }
-        response
-    }
-
-    fn leave<B>(&self, response: &mut Response<B>) {
-        if let Some(decision) = &self.decision {
-            let Settings { name, policy_field, .. } = &*self.settings;
-            fields::append(response.headers_mut(), name, policy_field, decision);
+        match self.violations().next() {
+            Some(_) => Err(Refusal::Limited),
+            None => Ok(()),
         }
     }
 }
 
-fn outcome(decision: &Decision, is_shared: bool) -> Limit {
-    match (decision.allowed, is_shared) {
-        (true, true) => Limit::Allowed,
-        (false, true) => Limit::Limited,
-        (true, false) => Limit::AllowedHere,
-        (false, false) => Limit::LimitedHere,
+impl<B> Respond<B> for LimitGate {
+    type Body = LimitBody<B>;
+
+    fn refuse(&self, reason: Refusal) -> Response<LimitBody<B>> {
+        let response = match reason {
+            Refusal::Limited => {
+                let limited = self.limited();
+                let mut response = match &self.settings.refuse_with {
+                    Some(refuse_with) => refuse_with(&limited),
+                    None => answer::problem(&limited),
+                };
+                let headers = response.headers_mut();
+                fields::append(headers, &self.settings, &self.asked);
+                fields::retry_after(headers, limited.retry_after());
+                response.extensions_mut().insert(limited);
+                response
+            }
+            Refusal::Unavailable(error) => unavailable(error),
+            Refusal::MissingStore(missing) => refusal(StatusCode::INTERNAL_SERVER_ERROR, missing),
+            Refusal::Key(error) => error.refusal(),
+            Refusal::MissingKey(missing) => refusal(StatusCode::FORBIDDEN, missing),
+            Refusal::Blocked => refusal(StatusCode::FORBIDDEN, Blocked),
+        };
+        response.map(|bytes: Bytes| LimitBody::own(bytes))
+    }
+
+    fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {
+        fields::append(response.headers_mut(), &self.settings, &self.asked);
+        let settlement = self.settlement(response.status());
+        response.map(|body| LimitBody::new(body, settlement))
+    }
+}
+
+fn event(asked: &Asked, decision: &Decision, is_shared: bool) -> Event {
+    match (decision.allowed, asked.limit.rule.is_shadow, is_shared) {
+        (true, _, true) => Event::Allowed,
+        (true, _, false) => Event::AllowedHere,
+        (false, true, _) => Event::ShadowLimited,
+        (false, false, true) => Event::Limited,
+        (false, false, false) => Event::LimitedHere,
     }
 }

@@ -1,14 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use bytes::Bytes;
+use http::Response;
 use tower_layer::Layer;
 
-use super::fallback::Local;
-use super::{Fallback, KeyExtractor, RateLimit, fields};
+use super::{ChooseLimits, Fallback, Fields, KeyExtractor, Limit, Limited, Limits, RateLimit};
 use crate::Store;
+use crate::key::RequestMatcher;
 use crate::policy::Quota;
-use crate::policy::gcra::Gcra;
 
 /// Limits how many requests each caller may make. See the [module](super) for an example.
 #[derive(Clone, Debug)]
@@ -19,54 +19,141 @@ pub struct RateLimitLayer {
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) name: Arc<str>,
-    pub(super) policy_field: HeaderValue,
-    quota: Quota,
-    pub(super) gcra: Gcra,
-    pub(super) key: Arc<dyn KeyExtractor>,
+    pub(super) limits: Arc<dyn ChooseLimits>,
     pub(super) fallback: Fallback,
-    pub(super) local: Arc<Local>,
+    pub(super) fields: Fields,
+    pub(super) legacy_fields: bool,
+    pub(super) refuse_with: Option<Arc<RefuseWith>>,
+    pub(super) allowed: Option<Arc<dyn RequestMatcher>>,
+    pub(super) blocked: Option<Arc<dyn RequestMatcher>>,
     pub(super) store: Option<Store>,
 }
 
+type RefuseWith = dyn Fn(&Limited) -> Response<Bytes> + Send + Sync;
+
 impl RateLimitLayer {
-    /// A limit of this name and quota for each key.
-    ///
-    /// Layers of the same name share their counts, also among processes on one Redis. The key is
-    /// [`PeerIp`](super::PeerIp), a [`Header`](super::Header), or a closure from the request's head.
+    /// A limit of this name and quota for each key: [`RateLimitLayer::all`] of one
+    /// [`Limit::new`].
     ///
     /// # Panics
-    /// When `name` is empty, longer than 64 bytes, or has a byte other than letters, digits, `-`,
-    /// `_` and `.`: it is part of keys and response fields.
+    /// As [`Limit::new`].
     pub fn new(name: &str, quota: Quota, key: impl KeyExtractor) -> RateLimitLayer {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        assert!(
-            (1..=64).contains(&name.len()) && name.bytes().all(plain),
-            "a limit's name is 1 to 64 letters, digits or any of - _ . (got {name:?})"
-        );
+        RateLimitLayer::all(Limit::new(name, quota, key))
+    }
+
+    /// Several limits in one decision: ten a second and a thousand an hour, by address and by user.
+    /// When one refuses, none is charged; the answer names every one that is used up. One command
+    /// and one round trip on Redis, whatever their number; on a cluster, one for each subject, all at
+    /// the same time.
+    ///
+    /// ```
+    /// use tower_redis_kit::rate_limit::{Limit, PeerIp, Quota, RateLimitLayer};
+    ///
+    /// let layer = RateLimitLayer::all([
+    ///     Limit::new("second", Quota::per_second(10), PeerIp),
+    ///     Limit::new("hour", Quota::per_hour(1_000), PeerIp),
+    /// ]);
+    /// ```
+    ///
+    /// # Panics
+    /// When two limits have one name.
+    pub fn all(limits: impl Into<Limits>) -> RateLimitLayer {
+        RateLimitLayer::by(limits.into())
+    }
+
+    /// Limits that are chosen for each request: by route ([`RouteLimits`](super::RouteLimits)), by what its
+    /// caller has paid for (a closure), or changed while the service runs
+    /// ([`LiveLimits`](super::LiveLimits)).
+    ///
+    /// ```
+    /// use tower_redis_kit::rate_limit::{Header, Limit, Quota, RateLimitLayer};
+    ///
+    /// let limit = |name, quota| Limit::new(name, quota, Header::new("x-api-key"));
+    /// let free = limit("free", Quota::per_minute(10));
+    /// let paid = limit("paid", Quota::per_minute(1_000));
+    /// let layer = RateLimitLayer::by(move |head: &http::request::Parts| {
+    ///     let has_paid = head.headers.get("x-plan").is_some_and(|plan| plan == "paid");
+    ///     Some(if has_paid { paid.clone() } else { free.clone() })
+    /// });
+    /// ```
+    pub fn by(choose: impl ChooseLimits) -> RateLimitLayer {
         RateLimitLayer {
             settings: Arc::new(Settings {
-                name: name.into(),
-                policy_field: fields::policy(name, quota),
-                quota,
-                gcra: Gcra::new(quota),
-                key: Arc::new(key),
+                limits: Arc::new(choose),
                 fallback: Fallback::default(),
-                local: Arc::new(Local::new(quota)),
+                fields: Fields::default(),
+                legacy_fields: false,
+                refuse_with: None,
+                allowed: None,
+                blocked: None,
                 store: None,
             }),
         }
     }
 
     /// What to do while the store cannot answer. [`Fallback::Local`] unless set.
-    pub fn fallback(mut self, fallback: Fallback) -> RateLimitLayer {
-        Arc::make_mut(&mut self.settings).fallback = fallback;
-        self
+    pub fn fallback(self, fallback: Fallback) -> RateLimitLayer {
+        self.with(|settings| settings.fallback = fallback)
+    }
+
+    /// How clients are told what remains. [`Fields::default`] unless set.
+    pub fn fields(self, fields: Fields) -> RateLimitLayer {
+        self.with(|settings| settings.fields = fields)
+    }
+
+    /// Tells clients by `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` as well,
+    /// of the limit that is closest to being used up. The last is a number of seconds from now.
+    pub fn legacy_fields(self) -> RateLimitLayer {
+        self.with(|settings| settings.legacy_fields = true)
+    }
+
+    /// The response to a request that is refused, in the place of the problem document. The fields,
+    /// and `Retry-After` where it has none, are added to it.
+    ///
+    /// ```
+    /// use http::Response;
+    /// use tower_redis_kit::rate_limit::{Limited, PeerIp, Quota, RateLimitLayer};
+    ///
+    /// let layer = RateLimitLayer::new("api", Quota::per_second(10), PeerIp)
+    ///     .refuse_with(|limited: &Limited| {
+    ///         let mut response = Response::new(format!("slow down: {limited}").into());
+    ///         *response.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
+    ///         response
+    ///     });
+    /// ```
+    pub fn refuse_with(
+        self,
+        response: impl Fn(&Limited) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> RateLimitLayer {
+        self.with(|settings| settings.refuse_with = Some(Arc::new(response)))
+    }
+
+    /// Requests that meet no limit: the health checks of a load balancer, an office's address.
+    ///
+    /// ```
+    /// use tower_redis_kit::rate_limit::{PeerIp, Quota, RateLimitLayer};
+    ///
+    /// let layer = RateLimitLayer::new("api", Quota::per_second(10), PeerIp)
+    ///     .allow(|head: &http::request::Parts| head.uri.path() == "/health");
+    /// ```
+    pub fn allow(self, requests: impl RequestMatcher) -> RateLimitLayer {
+        self.with(|settings| settings.allowed = Some(Arc::new(requests)))
+    }
+
+    /// Requests that are answered with 403, whatever their number, with
+    /// [`Blocked`](super::Blocked) in the response's extensions. The store is not asked. Who is
+    /// allowed is not blocked.
+    pub fn block(self, requests: impl RequestMatcher) -> RateLimitLayer {
+        self.with(|settings| settings.blocked = Some(Arc::new(requests)))
     }
 
     /// Counts in this store instead of the request's.
-    pub fn with_store(mut self, store: Store) -> RateLimitLayer {
-        Arc::make_mut(&mut self.settings).store = Some(store);
+    pub fn with_store(self, store: Store) -> RateLimitLayer {
+        self.with(|settings| settings.store = Some(store))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> RateLimitLayer {
+        change(Arc::make_mut(&mut self.settings));
         self
     }
 }
@@ -82,10 +169,8 @@ impl<S> Layer<S> for RateLimitLayer {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("name", &self.name)
-            .field("quota", &self.quota)
             .field("fallback", &self.fallback)
-            .field("local", &self.local)
+            .field("fields", &self.fields)
             .field("store", &self.store)
             .finish_non_exhaustive()
     }

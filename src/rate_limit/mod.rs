@@ -47,22 +47,35 @@
 //! # Cancel safety
 //! A client that leaves before the answer has spent its request.
 
+mod answer;
+mod body;
+mod choice;
+mod extract;
 mod fallback;
 mod fields;
 mod future;
 mod gate;
 mod layer;
+mod limit;
 mod rejection;
 mod service;
+mod settle;
 
+pub use self::body::LimitBody;
+pub use self::choice::{ChooseLimits, Limits, LiveLimits, RouteLimits};
 pub use self::fallback::Fallback;
+pub use self::fields::Fields;
 pub use self::future::ResponseFuture;
 pub use self::layer::RateLimitLayer;
-pub use self::rejection::Limited;
+pub use self::limit::{Limit, Unit, WithoutKey};
+pub use self::rejection::{Blocked, Limited, MissingCharge, MissingKey, Violation};
 pub use self::service::RateLimit;
+pub use self::settle::{Charge, Finished};
 pub use crate::key::{
     AddressIsIn, Addresses, ByMethod, ClientIp, Header, HeaderIsOneOf, InvalidAddress, Key,
     KeyError, KeyExtractor, KeyFuture, MatchedRoute, MissingPeer, Or, PeerAddr, PeerIp,
     RequestMatcher,
 };
 pub use crate::policy::Quota;
+#[cfg(feature = "time-zones")]
+pub use crate::policy::UnknownTimeZone;

@@ -2,31 +2,144 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum_core::response::{IntoResponse, Response};
+use http::StatusCode;
+
 /// Why a request was answered with 429; in the response's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limited {
+    pub(super) violations: Vec<Violation>,
+}
+
+/// One limit that refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
     pub(super) limit: Arc<str>,
     pub(super) retry_after: Option<Duration>,
+    pub(super) is_blocked: bool,
 }
 
 impl Limited {
-    /// The name of the limit that refused.
+    /// The name of the limit that refused; of several, the first.
     #[must_use]
     pub fn limit(&self) -> &str {
-        &self.limit
+        self.violations.first().map_or("", Violation::limit)
+    }
+
+    /// Every limit that refused.
+    pub fn violations(&self) -> impl Iterator<Item = &Violation> {
+        self.violations.iter()
     }
 
     /// Until the request may be repeated; `None` when no waiting will help.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
+        let waits: Option<Vec<_>> = self.violations().map(Violation::retry_after).collect();
+        waits?.into_iter().max()
+    }
+
+    /// Whether somebody is [locked out](crate::rate_limit::Quota::lockout) or blocked.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.violations().any(Violation::is_blocked)
+    }
+}
+
+impl Violation {
+    /// The limit's name.
+    #[must_use]
+    pub fn limit(&self) -> &str {
+        &self.limit
+    }
+
+    /// Until this limit would admit the request; `None` when no waiting will help, as it costs more than
+    /// there ever is.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// Whether it is not used up but shut for this key.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked
     }
 }
 
 impl fmt::Display for Limited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the limit {:?} is used up", self.limit)
+        let names: Vec<_> = self.violations().map(Violation::limit).collect();
+        match &*names {
+            [name] => write!(f, "the limit {name:?} is used up"),
+            names => write!(f, "the limits {names:?} are used up"),
+        }
     }
 }
 
 impl std::error::Error for Limited {}
+
+/// A request has no key, and [the limit refuses such](super::WithoutKey::Refuse).
+///
+/// Answered with 403, with this in the response's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingKey {
+    pub(super) limit: Arc<str>,
+}
+
+impl MissingKey {
+    /// The name of the limit that refused.
+    #[must_use]
+    pub fn limit(&self) -> &str {
+        &self.limit
+    }
+}
+
+impl fmt::Display for MissingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the request has no key for the limit {:?}, which refuses such", self.limit)
+    }
+}
+
+impl std::error::Error for MissingKey {}
+
+/// A request is on the layer's [block-list](super::RateLimitLayer::block).
+///
+/// Answered with 403, with this in the response's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Blocked;
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request is on a block-list")
+    }
+}
+
+impl std::error::Error for Blocked {}
+
+/// A handler wants to say what its request costs, but no limit asks: a mistake in wiring.
+///
+/// Answered with 500, with this in the response's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissingCharge;
+
+impl fmt::Display for MissingCharge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "no limit of this route settles what its requests cost: give it one by \
+             `Limit::settle(…)`, or take `Option<Charge>`",
+        )
+    }
+}
+
+impl std::error::Error for MissingCharge {}
+
+impl IntoResponse for MissingCharge {
+    fn into_response(self) -> Response {
+        tracing::error!("{self}");
+        let mut response = (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

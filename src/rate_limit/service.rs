@@ -4,9 +4,9 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::ResponseFuture;
 use super::gate::LimitGate;
 use super::layer::Settings;
+use super::{LimitBody, ResponseFuture};
 use crate::gate::Gated;
 
 /// The service that [`RateLimitLayer`](super::RateLimitLayer) makes.
@@ -25,9 +25,8 @@ impl<S> RateLimit<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    ResBody: Default,
 {
-    type Response = Response<ResBody>;
+    type Response = Response<LimitBody<ResBody>>;
     type Error = S::Error;
     type Future = ResponseFuture<S, ReqBody, ResBody>;
 
@@ -36,9 +35,9 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let mut gate = LimitGate::new(self.settings.clone());
-        let plan = gate.plan(&head);
+        let plan = gate.plan(&mut head);
         let request = Request::from_parts(head, body);
         ResponseFuture::new(Gated::call(&mut self.inner, request, gate, plan))
     }

@@ -272,6 +272,21 @@ impl Store {
         }
     }
 
+    /// Asks, and waits for no answer: what nobody is there for any more. It ends before the store does.
+    #[expect(clippy::disallowed_methods, reason = "whoever asked has gone")]
+    pub(crate) fn tell<V: Portable>(&self, verb: V) {
+        let Asking::Network(asking) = self.ask(verb) else { return };
+        // Outside of a runtime, as when that ends, there is no connection either.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let running = self.run();
+        runtime.spawn(async move {
+            if let Err(error) = asking.await {
+                tracing::debug!(%error, "what was told to the store was not done");
+            }
+            drop(running);
+        });
+    }
+
     /// The store's clock.
     pub(crate) fn now(&self) -> Timestamp {
         match &self.backend {

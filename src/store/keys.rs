@@ -14,7 +14,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::StoreError;
 use super::error::Kind;
+use super::verbs::Rule;
 use crate::policy::digest;
+use crate::policy::limiting::Counting;
 
 /// 128 bits of BLAKE3: names something without telling what it is.
 ///
@@ -62,6 +64,21 @@ impl Fingerprint {
 pub(crate) enum Subject {
     Address(IpAddr),
     Named(Fingerprint),
+}
+
+impl Subject {
+    /// A byte that is about as often any as any other, for whoever spreads subjects.
+    pub(crate) fn any_byte(&self) -> u8 {
+        match self {
+            Subject::Address(IpAddr::V4(address)) => {
+                address.octets().into_iter().fold(0, u8::wrapping_add)
+            }
+            Subject::Address(IpAddr::V6(address)) => {
+                address.octets().into_iter().fold(0, u8::wrapping_add)
+            }
+            Subject::Named(fingerprint) => fingerprint.0[0],
+        }
+    }
 }
 
 /// The longest text that a handler can name something by, in bytes.
@@ -255,15 +272,24 @@ impl Keys {
         Keys { prefix: prefix.into() }
     }
 
-    /// A limit's state for one subject.
-    pub(crate) fn limit(&self, name: &str, subject: &Subject) -> String {
-        let mut key = self.begin(&[":limit:", name, ":"]);
+    /// A limit's state for one subject. All limits of a subject are in one slot; an algorithm's state
+    /// is none to another, and has another key.
+    pub(crate) fn limit(&self, rule: &Rule, subject: &Subject) -> String {
+        let mut key = self.begin(&[":limit:{"]);
         match subject {
             Subject::Address(address) => {
                 write!(key, "{address}").expect("a string takes everything");
             }
             Subject::Named(fingerprint) => fingerprint.write_to(&mut key),
         }
+        let algorithm = match rule.counting {
+            Counting::Gcra(_) => "",
+            Counting::FixedWindow(_) => ":window",
+            Counting::SlidingWindow(_) => ":windows",
+            Counting::SlidingLog(_) => ":log",
+            Counting::Lockout(_) => ":lockout",
+        };
+        key.extend(["}:", &rule.name, algorithm]);
         key
     }
 

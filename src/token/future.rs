@@ -17,6 +17,7 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
         V: Verifier,
+        ResBody: Default,
     {
         #[pin]
         gated: Gated<S, ReqBody, ResBody, TokenGate<V>>,
@@ -27,6 +28,7 @@ impl<S, V, ReqBody, ResBody> ResponseFuture<S, V, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
     V: Verifier,
+    ResBody: Default,
 {
     pub(super) fn new(gated: Gated<S, ReqBody, ResBody, TokenGate<V>>) -> Self {
         ResponseFuture { gated }
@@ -50,6 +52,7 @@ impl<S, V, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, V, ReqBody, ResBod
 where
     S: Service<Request<ReqBody>>,
     V: Verifier,
+    ResBody: Default,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -5,7 +6,7 @@ use http::{Response, StatusCode};
 
 use super::layer::Settings;
 use super::{Claims, Fallback, Token, Unauthorized, Verifier, bearer};
-use crate::gate::{Gate, Plan};
+use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe;
 use crate::policy::revocation::Revocations;
 use crate::refusal::{refusal, unavailable};
@@ -31,7 +32,7 @@ impl<V: Verifier> TokenGate<V> {
     }
 
     /// Verifies the token and puts what it says into the request.
-    pub(super) fn plan(&mut self, head: &mut Parts) -> Result<Plan<CheckRevoked>, Refusal> {
+    pub(super) fn plan(&mut self, head: &mut Parts) -> Planned<Self> {
         let Settings { verifier, optional, store, .. } = &*self.settings;
         let token = match bearer::token(&head.headers) {
             Err(Unauthorized::Missing) if *optional => return Ok(Plan::Pass),
@@ -55,6 +56,11 @@ impl<V: Verifier> TokenGate<V> {
 impl<V: Verifier> Gate for TokenGate<V> {
     type Verb = CheckRevoked;
     type Refusal = Refusal;
+    type Waited = Infallible;
+
+    fn resume(&mut self, never: Infallible) -> Planned<Self> {
+        match never {}
+    }
 
     fn open(&mut self, answer: Result<Revocations, StoreError>) -> Result<(), Refusal> {
         let (outcome, opened) = match (answer, self.settings.fallback) {
@@ -70,13 +76,21 @@ impl<V: Verifier> Gate for TokenGate<V> {
         observe::token(outcome);
         opened
     }
+}
 
-    fn refuse<B: Default>(&self, reason: Refusal) -> Response<B> {
+impl<V: Verifier, B: Default> Respond<B> for TokenGate<V> {
+    type Body = B;
+
+    fn refuse(&self, reason: Refusal) -> Response<B> {
         match reason {
             Refusal::Unauthorized(reason) => reason.response(self.settings.realm.as_deref()),
             Refusal::Unavailable(error) => unavailable(error),
             Refusal::MissingStore(missing) => refusal(StatusCode::INTERNAL_SERVER_ERROR, missing),
         }
+    }
+
+    fn leave(&mut self, response: Response<B>) -> Response<B> {
+        response
     }
 }
 

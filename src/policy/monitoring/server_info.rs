@@ -259,6 +259,24 @@ pub struct ShelfInfo {
     pub expired: u64,
 }
 
+impl ShelfInfo {
+    /// Two parts of one shelf.
+    pub(crate) fn plus(self, other: ShelfInfo) -> ShelfInfo {
+        ShelfInfo {
+            entries: self.entries + other.entries,
+            used: ByteSize(self.used.0 + other.used.0),
+            capacity: ByteSize(self.capacity.0 + other.capacity.0),
+            lookups: Lookups {
+                hits: self.lookups.hits + other.lookups.hits,
+                misses: self.lookups.misses + other.lookups.misses,
+            },
+            evicted: self.evicted + other.evicted,
+            expired: self.expired + other.expired,
+            ..self
+        }
+    }
+}
+
 impl ServerInfo {
     /// What this says that somebody should know or do something about, as far as it shows in one
     /// reading of a server that holds `contents`.

@@ -32,7 +32,18 @@ macro_rules! backends {
                 a_limit_admits_what_its_quota_says
                 concurrent_callers_are_admitted_exactly
                 subjects_and_names_are_counted_apart
+                algorithms_of_one_name_are_counted_apart
                 a_refusal_charges_nothing
+                a_look_charges_nothing
+                what_was_charged_can_be_given_back
+                what_is_charged_later_may_use_up_a_limit
+                several_limits_are_charged_together_or_not_at_all
+                every_limit_that_refuses_is_named
+                a_shadow_refuses_nobody_and_is_charged_for_itself
+                a_limit_is_shut_for_a_time
+                what_was_counted_can_be_forgotten
+                a_lockout_grows_and_cannot_be_pushed_out
+                a_changed_quota_goes_on_with_what_was_counted
             }
             facts! { sessions, $open =>
                 a_session_is_there_until_it_is_ended

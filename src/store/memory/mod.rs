@@ -26,14 +26,14 @@ use self::clock::Clock;
 use self::lock::Locks;
 use self::log::Logs;
 use self::presence::Presences;
+use self::rate_limit::Limits;
 use self::shelf::{Overflow, Shelf};
 use self::values::Values;
 use super::StoreError;
 use super::channels::Channels;
-use super::keys::{Fingerprint, Subject};
+use super::keys::Fingerprint;
 use super::verbs::Verb;
 use crate::policy::Timestamp;
-use crate::policy::gcra::Arrival;
 use crate::policy::session::Record;
 
 /// How a verb is done in process.
@@ -44,7 +44,7 @@ pub(crate) trait OnMemory: Verb {
 #[derive(Debug)]
 pub(crate) struct Memory {
     clock: Clock,
-    limits: Mutex<Shelf<(Arc<str>, Subject), Arrival>>,
+    limits: Limits,
     sessions: Mutex<Shelf<Fingerprint, Record>>,
     revoked_tokens: Mutex<Shelf<Fingerprint, ()>>,
     revoked_subjects: Mutex<Shelf<Fingerprint, Timestamp>>,
@@ -63,9 +63,8 @@ impl Memory {
         let (share, locks, presences) = (capacity / 6, capacity / 64, capacity / 32);
         Memory {
             clock: Clock::new(),
-            // Forgetting the limit that was used least recently is no harm; forgetting a session,
-            // a revocation or a log is, so these refuse new ones instead.
-            limits: Mutex::new(Shelf::new(share, Overflow::Evict)),
+            limits: Limits::new(share),
+            // Forgetting a session, a revocation or a log is harm, so these refuse new ones instead.
             sessions: Mutex::new(Shelf::new(share, Overflow::Refuse)),
             revoked_tokens: Mutex::new(Shelf::new(share / 2, Overflow::Refuse)),
             revoked_subjects: Mutex::new(Shelf::new(share / 2, Overflow::Refuse)),

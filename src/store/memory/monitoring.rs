@@ -10,8 +10,10 @@ use crate::store::verbs::{ReadInfo, Reported};
 impl OnMemory for ReadInfo {
     fn on_memory(self, memory: &Memory) -> Result<Reported, StoreError> {
         // One lock after the other: readings of a busy store are of slightly different moments.
+        let limits = memory.limits.parts().map(|part| shelf("rate limits", &part));
+        let limits = limits.reduce(ShelfInfo::plus).expect("there are parts");
         let mut shelves = vec![
-            locked("rate limits", &memory.limits),
+            limits,
             locked("sessions", &memory.sessions),
             locked("revoked tokens", &memory.revoked_tokens),
             locked("revoked subjects", &memory.revoked_subjects),

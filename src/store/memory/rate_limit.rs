@@ -1,22 +1,214 @@
+use std::mem;
+use std::sync::{Mutex, MutexGuard};
+
+use smallvec::SmallVec;
+
+use super::shelf::{Full, Overflow, Shelf};
 use super::{Memory, OnMemory, lock};
-use crate::policy::gcra::{Gcra, Taken};
+use crate::policy::Timestamp;
+use crate::policy::limiting::{Act, State, Taken};
 use crate::store::StoreError;
-use crate::store::verbs::Take;
+use crate::store::error::Kind;
+use crate::store::keys::{Fingerprint, Subject};
+use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
+
+/// What all limits have counted, in parts with a lock each, so that callers seldom wait for each
+/// other. All limits of a subject are in one part.
+#[derive(Debug)]
+pub(super) struct Limits {
+    parts: Box<[Mutex<Part>]>,
+}
+
+type Part = Shelf<Place, State>;
+
+/// A limit, by its name and algorithm, and a subject.
+type Place = (Fingerprint, Subject);
+
+const PARTS: usize = 16;
+
+impl Limits {
+    pub(super) fn new(capacity: usize) -> Limits {
+        // Forgetting the limit that was used least recently is little harm.
+        let part = |_| Mutex::new(Shelf::new(capacity / PARTS, Overflow::Evict));
+        Limits { parts: (0..PARTS).map(part).collect() }
+    }
+
+    pub(super) fn parts(&self) -> impl Iterator<Item = MutexGuard<'_, Part>> {
+        self.parts.iter().map(lock)
+    }
+
+    fn part_of(&self, subject: &Subject) -> usize {
+        usize::from(subject.any_byte()) % self.parts.len()
+    }
+
+    fn part(&self, subject: &Subject) -> MutexGuard<'_, Part> {
+        lock(&self.parts[self.part_of(subject)])
+    }
+}
+
+/// A limit's state while it is worked on, and where it is put back.
+struct Open {
+    state: State,
+    /// Its slot, where it has one.
+    slot: Option<usize>,
+    fits: bool,
+}
+
+/// What is left in a slot meanwhile.
+const BLANK: State = State::Blocked { until: Timestamp(0) };
+
+fn place(rule: &Rule, subject: Subject) -> Place {
+    (rule.id, subject)
+}
+
+fn open(part: &mut Part, charge: &Charge, act: Act, now: Timestamp) -> Open {
+    let Charge { rule, subject, cost, .. } = charge;
+    let slot = part.find(&place(rule, *subject), now);
+    let stored = slot.map(|slot| mem::replace(part.slot(slot).0, BLANK));
+    let state = rule.counting.current(stored, now);
+    let fits = match act {
+        Act::Take | Act::Peek => rule.counting.admits(&state, now, *cost),
+        Act::Charge | Act::Refund => !matches!(state, State::Blocked { .. }),
+    };
+    Open { state, slot, fits }
+}
+
+/// Does the act, if it is to be done, and puts the state back where it was. A new one, and a log,
+/// whose weight changes, is left to be shelved.
+fn close(
+    part: &mut Part,
+    charge: &Charge,
+    act: Option<Act>,
+    it: &mut Open,
+    now: Timestamp,
+) -> Taken {
+    let Charge { rule, cost, charged, .. } = charge;
+    let counting = &rule.counting;
+    match act {
+        Some(Act::Take) if it.fits => counting.charge(&mut it.state, now, *cost),
+        Some(Act::Charge) => counting.charge(&mut it.state, now, *cost),
+        Some(Act::Refund) => counting.refund(&mut it.state, now, *cost, *charged),
+        _ => {}
+    }
+    let standing = counting.standing(&it.state, *cost, it.fits);
+    if let Some(slot) = it.slot
+        && !matches!(it.state, State::Log(_))
+    {
+        let (state, expires) = part.slot(slot);
+        *expires = counting.expires(&it.state, now);
+        *state = mem::replace(&mut it.state, BLANK);
+    }
+    Taken { fits: it.fits, now, standing }
+}
+
+/// Shelves what has no slot yet.
+fn shelve(part: &mut Part, charge: &Charge, it: Open, now: Timestamp) {
+    if it.slot.is_some() && !matches!(it.state, State::Log(_)) {
+        return;
+    }
+    let expires = charge.rule.counting.expires(&it.state, now);
+    let place = place(&charge.rule, charge.subject);
+    if expires <= now {
+        part.remove(&place);
+        return;
+    }
+    let weight = match &it.state {
+        State::Log(log) => log.weight(),
+        _ => 0,
+    };
+    // A shelf too small for one entry remembers nothing; the limit then only decides.
+    let _ = part.insert(place, it.state, weight, expires, now);
+}
 
 impl OnMemory for Take {
-    fn on_memory(self, memory: &Memory) -> Result<Taken, StoreError> {
-        let key = (self.name.clone(), self.subject);
-        let weight = self.name.len();
-        let mut limits = lock(&memory.limits);
-        // Read under the lock: concurrent callers see time go one way.
-        let now = memory.now();
-        let stored = limits.get(&key, now).copied();
-        let taken = self.gcra.take(stored, now, self.cost);
-        if stored != Some(taken.arrival) {
-            let expires = Gcra::expiry(taken.arrival);
-            // A shelf too small for one entry remembers nothing; the limit then only decides.
-            let _ = limits.insert(key, taken.arrival, weight, expires, now);
+    fn on_memory(self, memory: &Memory) -> Result<<Take as Verb>::Answer, StoreError> {
+        let limits = &memory.limits;
+        if let [charge] = &*self.charges {
+            let part = &mut *limits.part(&charge.subject);
+            // Read under the lock: concurrent callers see time go one way.
+            let now = memory.now();
+            let mut it = open(part, charge, self.act, now);
+            let taken = close(part, charge, Some(self.act), &mut it, now);
+            if self.act != Act::Peek || it.slot.is_some() {
+                shelve(part, charge, it, now);
+            }
+            return Ok(SmallVec::from_buf([taken]));
         }
-        Ok(taken)
+        Ok(all(&self, limits, memory))
+    }
+}
+
+/// Several limits: all locks are taken, in their order, before anything is looked at.
+fn all(take: &Take, limits: &Limits, memory: &Memory) -> <Take as Verb>::Answer {
+    let mut numbers: SmallVec<[usize; 4]> =
+        take.charges.iter().map(|charge| limits.part_of(&charge.subject)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut parts: SmallVec<[_; 4]> =
+        numbers.iter().map(|number| lock(&limits.parts[*number])).collect();
+    let part = |charge: &Charge| {
+        numbers.binary_search(&limits.part_of(&charge.subject)).unwrap_or_default()
+    };
+    let now = memory.now();
+    let mut open: Vec<Open> = take
+        .charges
+        .iter()
+        .map(|charge| open(&mut parts[part(charge)], charge, take.act, now))
+        .collect();
+    let passes = take.act != Act::Take
+        || take.charges.iter().zip(&open).all(|(charge, it)| it.fits || charge.rule.is_shadow);
+    let act = passes.then_some(take.act);
+    let taken = take
+        .charges
+        .iter()
+        .zip(&mut open)
+        .map(|(charge, it)| close(&mut parts[part(charge)], charge, act, it, now))
+        .collect();
+    // Only now: shelving moves slots.
+    for (charge, it) in take.charges.iter().zip(open) {
+        if take.act != Act::Peek || it.slot.is_some() {
+            shelve(&mut parts[part(charge)], charge, it, now);
+        }
+    }
+    taken
+}
+
+impl OnMemory for Block {
+    fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
+        let part = &mut *memory.limits.part(&self.subject);
+        let now = memory.now();
+        let place = place(&self.rule, self.subject);
+        let state = part.find(&place, now).map(|slot| part.slot(slot).0);
+        let was_shut = match state {
+            Some(State::Blocked { until }) => *until > now,
+            Some(State::Failures(failures)) => failures.until > now,
+            _ => false,
+        };
+        match (self.time, state) {
+            (Some(time), _) => {
+                let until = now.after(time);
+                let full = |Full| StoreError::new(Kind::Full);
+                part.insert(place, State::Blocked { until }, 0, until, now).map_err(full)?;
+            }
+            // How often it was locked out is remembered.
+            (None, Some(State::Failures(failures))) if was_shut => {
+                failures.window.used = 0;
+                failures.until = Timestamp(0);
+            }
+            (None, _) if was_shut => drop(part.remove(&place)),
+            (None, _) => {}
+        }
+        Ok(was_shut)
+    }
+}
+
+impl OnMemory for Reset {
+    fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
+        let part = &mut *memory.limits.part(&self.subject);
+        let place = place(&self.rule, self.subject);
+        // What has expired is not there.
+        let is_there = part.find(&place, memory.now()).is_some();
+        part.remove(&place);
+        Ok(is_there)
     }
 }

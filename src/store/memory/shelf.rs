@@ -67,15 +67,26 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
     }
 
     pub(super) fn get(&mut self, key: &K, now: Timestamp) -> Option<&mut V> {
+        let index = self.find(key, now)?;
+        Some(&mut self.slots[index].value)
+    }
+
+    /// Where an entry is, until something is put there or removed.
+    pub(super) fn find(&mut self, key: &K, now: Timestamp) -> Option<usize> {
         let index = self.slots.get_index_of(key);
         let Some(index) = index.filter(|&index| !self.drop_if_expired(index, now)) else {
             self.counts.misses += 1;
             return None;
         };
         self.counts.hits += 1;
+        self.slots[index].used = now;
+        Some(index)
+    }
+
+    /// The entry that was found, and when it ends.
+    pub(super) fn slot(&mut self, index: usize) -> (&mut V, &mut Timestamp) {
         let slot = &mut self.slots[index];
-        slot.used = now;
-        Some(&mut slot.value)
+        (&mut slot.value, &mut slot.expires)
     }
 
     /// What was said of a key's entry when it was put there; nothing, where there is none.

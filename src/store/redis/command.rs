@@ -12,20 +12,53 @@ pub(crate) struct Script {
     sha1: LazyLock<String>,
 }
 
+/// Of one file, or of several, one after the other.
 macro_rules! script {
-    ($file:literal) => {
+    ($($file:literal),+) => {{
+        const SOURCE: &str = concat!($(include_str!(concat!("../scripts/", $file, ".lua"))),+);
         Script {
-            source: include_str!(concat!("../scripts/", $file, ".lua")),
-            sha1: LazyLock::new(|| {
-                redis::Script::new(include_str!(concat!("../scripts/", $file, ".lua")))
-                    .get_hash()
-                    .to_owned()
-            }),
+            source: SOURCE,
+            sha1: LazyLock::new(|| redis::Script::new(SOURCE).get_hash().to_owned()),
         }
-    };
+    }};
 }
 
-pub(super) static TAKE: Script = script!("take");
+/// One act on one limit of an algorithm: its file, and which functions and number are meant.
+macro_rules! limit {
+    ($file:literal, $names:literal) => {{
+        const SOURCE: &str = concat!(
+            include_str!("../scripts/limit/clock.lua"),
+            include_str!(concat!("../scripts/limit/", $file, ".lua")),
+            "local look, write, number = ",
+            $names,
+            "\n",
+            include_str!("../scripts/limit/one.lua"),
+        );
+        Script {
+            source: SOURCE,
+            sha1: LazyLock::new(|| redis::Script::new(SOURCE).get_hash().to_owned()),
+        }
+    }};
+}
+
+pub(super) static TAKE_GCRA: Script = limit!("gcra", "gcra_look, gcra_write, 0");
+pub(super) static TAKE_FIXED_WINDOW: Script =
+    limit!("fixed_window", "fixed_window_look, fixed_window_write, 1");
+pub(super) static TAKE_SLIDING_WINDOW: Script =
+    limit!("sliding_window", "sliding_window_look, sliding_window_write, 2");
+pub(super) static TAKE_SLIDING_LOG: Script =
+    limit!("sliding_log", "sliding_log_look, sliding_log_write, 3");
+pub(super) static TAKE_LOCKOUT: Script = limit!("lockout", "lockout_look, lockout_write, 4");
+pub(super) static TAKE_ALL: Script = script!(
+    "limit/clock",
+    "limit/gcra",
+    "limit/fixed_window",
+    "limit/sliding_window",
+    "limit/sliding_log",
+    "limit/lockout",
+    "limit/all"
+);
+pub(super) static BLOCK: Script = script!("limit/clock", "limit/block");
 pub(super) static SAVE_SESSION: Script = script!("save_session");
 pub(super) static REVOKE_SUBJECT: Script = script!("revoke_subject");
 pub(super) static STORE_RESPONSE: Script = script!("store_response");
@@ -41,7 +74,13 @@ pub(super) static PRESENCE_LIST: Script = script!("presence_list");
 pub(super) static CONSUME: Script = script!("consume");
 
 pub(super) static ALL: &[&Script] = &[
-    &TAKE,
+    &TAKE_GCRA,
+    &TAKE_FIXED_WINDOW,
+    &TAKE_SLIDING_WINDOW,
+    &TAKE_SLIDING_LOG,
+    &TAKE_LOCKOUT,
+    &TAKE_ALL,
+    &BLOCK,
     &SAVE_SESSION,
     &REVOKE_SUBJECT,
     &STORE_RESPONSE,

@@ -58,7 +58,7 @@ async fn probe(
             probe.add_command(script.load());
         }
         // Takes nothing from a limit that nobody has.
-        probe.add_command(command::TAKE.call(&[key]));
+        probe.add_command(command::TAKE_GCRA.call(&[key]));
         probe.arg(1).arg(0).arg(0).arg(0).arg(0);
         probe.cmd("SET").arg(key).arg("").arg("PX").arg(1_000);
         probe.cmd("GETRANGE").arg(key).arg(0).arg(0);

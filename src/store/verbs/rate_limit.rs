@@ -1,21 +1,126 @@
 use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use super::Verb;
-use crate::policy::gcra::{Gcra, Taken};
-use crate::store::keys::Subject;
+use crate::policy::Timestamp;
+use crate::policy::limiting::{Act, Counting, Taken};
+use crate::store::keys::{Fingerprint, Subject};
 
-/// Takes `cost` from a limit if it fits, atomically: of any number of concurrent callers just as
-/// many are allowed as the quota says. An absent, expired or malformed state counts as unused.
+/// A limit, as far as the store is concerned.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: Box<str>,
+    /// Of the name and the algorithm: limits that have these in common share their counts.
+    pub(crate) id: Fingerprint,
+    pub(crate) counting: Counting,
+    /// It is counted and reported, but refuses nobody.
+    pub(crate) is_shadow: bool,
+}
+
+/// What one limit is asked about one subject.
+#[derive(Clone, Debug)]
+pub(crate) struct Charge {
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) subject: Subject,
+    pub(crate) cost: u32,
+    /// Of a refund: what is given back, by [`Taken::mark`].
+    pub(crate) charged: Option<Timestamp>,
+}
+
+/// Most decisions are about one limit, and then take no memory of their own.
+pub(crate) type Charges = SmallVec<[Charge; 1]>;
+
+/// Does `act` to each of `charges`, atomically.
+///
+/// [`Act::Take`] charges all or none: none, when a limit that is no shadow refuses. A shadow is
+/// charged if it would admit by itself. Of any number of concurrent callers just as many are
+/// admitted as the quotas say. An absent, expired or malformed state counts as unused.
+///
+/// On a cluster, subjects may be on different nodes. Each node's limits are then charged by
+/// themselves at the same time, and given back when another one's refuse.
 #[derive(Clone, Debug)]
 pub(crate) struct Take {
-    pub(crate) name: Arc<str>,
-    pub(crate) subject: Subject,
-    pub(crate) gcra: Gcra,
-    pub(crate) cost: u32,
+    pub(crate) charges: Charges,
+    pub(crate) act: Act,
 }
 
 impl Verb for Take {
     const NAME: &'static str = "take";
 
-    type Answer = Taken;
+    /// What came of each, in its place.
+    type Answer = SmallVec<[Taken; 1]>;
+}
+
+/// Shuts a limit for a subject for a time; `None` opens it again, as it does a lockout. Says whether
+/// it was shut before.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) subject: Subject,
+    pub(crate) time: Option<Duration>,
+}
+
+impl Verb for Block {
+    const NAME: &'static str = "block";
+
+    type Answer = bool;
+}
+
+/// Forgets all that a limit has counted of a subject, and whether it was shut. Says whether there was
+/// something.
+#[derive(Clone, Debug)]
+pub(crate) struct Reset {
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) subject: Subject,
+}
+
+impl Verb for Reset {
+    const NAME: &'static str = "reset";
+
+    type Answer = bool;
+}
+
+impl Rule {
+    /// # Panics
+    /// When the name is none.
+    pub(crate) fn new(name: &str, counting: Counting, is_shadow: bool) -> Rule {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        assert!(
+            (1..=64).contains(&name.len()) && name.bytes().all(plain),
+            "a limit's name is 1 to 64 letters, digits or any of - _ . (got {name:?})"
+        );
+        let algorithm = match counting {
+            Counting::Gcra(_) => b'g',
+            Counting::FixedWindow(_) => b'f',
+            Counting::SlidingWindow(_) => b's',
+            Counting::SlidingLog(_) => b'l',
+            Counting::Lockout(_) => b'o',
+        };
+        let id = Fingerprint::of(&[name.as_bytes(), &[algorithm]]);
+        Rule { name: name.into(), id, counting, is_shadow }
+    }
+}
+
+impl Charge {
+    pub(crate) fn new(rule: Arc<Rule>, subject: Subject, cost: u32) -> Charge {
+        Charge { rule, subject, cost, charged: None }
+    }
+
+    /// What gives it back.
+    pub(crate) fn back(&self, taken: &Taken) -> Charge {
+        Charge { charged: Some(taken.mark()), ..self.clone() }
+    }
+}
+
+impl Take {
+    pub(crate) fn new(act: Act, charges: impl IntoIterator<Item = Charge>) -> Take {
+        Take { charges: charges.into_iter().collect(), act }
+    }
+
+    /// Whether every limit that may refuse admits.
+    pub(crate) fn passes(&self, taken: &[Taken]) -> bool {
+        self.charges.iter().zip(taken).all(|(charge, taken)| taken.fits || charge.rule.is_shadow)
+    }
 }

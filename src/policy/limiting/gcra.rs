@@ -4,11 +4,13 @@
 //! microseconds. So times are counted in *ticks* of 1/N µs: a microsecond is N ticks, T is W ticks
 //! and a burst of B is B·W ticks, all integers. Nothing is ever rounded but what is reported.
 //!
-//! Source of the algorithm: ITU-T I.371, annex A (virtual scheduling).
+//! Source of the algorithm: ITU-T I.371, annex A (virtual scheduling). A token bucket of B tokens
+//! that fills at N/W is the same state, seen from the other side: it holds (now + BT − tat)/T.
 
 use std::time::Duration;
 
-use super::{Quota, Timestamp, micros};
+use super::Decision;
+use crate::policy::Timestamp;
 
 /// A quota in the numbers that the algorithm computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,75 +30,84 @@ pub(crate) struct Arrival {
     pub(crate) ticks: u32,
 }
 
-/// A limit's state right after a decision, and whether it let the request pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
-    pub(crate) allowed: bool,
-    pub(crate) now: Timestamp,
-    pub(crate) arrival: Arrival,
-}
-
-/// What a caller may be told about a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Decision {
-    pub(crate) allowed: bool,
-    /// Requests that would be allowed right now.
-    pub(crate) remaining: u32,
-    /// Until the whole burst is there again.
-    pub(crate) full_after: Duration,
-    /// Until the same request would be allowed: zero when it was, `None` when it never will be,
-    /// because it costs more than the burst.
-    pub(crate) retry_after: Option<Duration>,
-}
-
 impl Gcra {
-    pub(crate) fn new(quota: Quota) -> Gcra {
-        Gcra { limit: quota.limit(), period: micros(quota.period()), burst: quota.burst_size() }
+    pub(crate) fn new(limit: u32, period: u64, burst: u32) -> Gcra {
+        Gcra { limit, period, burst }
     }
 
-    /// Takes `cost` if it fits. With tat' = max(tat, now): it fits iff now ≥ tat' + cT − BT, and
-    /// then tat = tat' + cT. A refusal charges nothing.
+    /// The arrival that a decision at `now` goes by: tat' = max(tat, now).
     ///
     /// No arrival lies further ahead than BT. One that does was left by another clock or a larger
     /// burst, and is brought back, so that it cannot lock its key out.
-    pub(crate) fn take(&self, stored: Option<Arrival>, now: Timestamp, cost: u32) -> Taken {
-        let now_ticks = self.ticks(Arrival { micros: now.0, ticks: 0 });
-        let horizon = now_ticks + self.worth(self.burst);
-        let arrival =
-            stored.map_or(now_ticks, |stored| self.ticks(stored).max(now_ticks)).min(horizon);
-        let next = arrival + self.worth(cost);
-        let allowed = next <= horizon;
-        Taken { allowed, now, arrival: self.arrival(if allowed { next } else { arrival }) }
+    pub(super) fn current(&self, stored: Option<Arrival>, now: Timestamp) -> Arrival {
+        let ahead = stored.map_or(0, |stored| self.ahead(stored, now));
+        self.arrival(now, ahead.min(self.capacity()))
     }
 
-    pub(crate) fn decide(&self, taken: Taken, cost: u32) -> Decision {
-        let now = self.ticks(Arrival { micros: taken.now.0, ticks: 0 });
-        let arrival = self.ticks(taken.arrival).max(now);
-        let horizon = now + self.worth(self.burst);
-        let wait = (arrival + self.worth(cost)).saturating_sub(horizon);
-        let remaining = horizon.saturating_sub(arrival) / self.worth(1);
+    /// It fits iff now ≥ tat' + cT − BT.
+    pub(super) fn admits(&self, current: Arrival, now: Timestamp, cost: u32) -> bool {
+        self.ahead(current, now) + self.worth(cost) <= self.capacity()
+    }
+
+    /// tat = tat' + cT, and no more than all that there is.
+    pub(super) fn charged(&self, current: Arrival, now: Timestamp, cost: u32) -> Arrival {
+        let ahead = self.ahead(current, now) + self.worth(cost);
+        self.arrival(now, ahead.min(self.capacity()))
+    }
+
+    /// What has come back by itself since, seen from the arrival that the charge left, is not given
+    /// back a second time.
+    pub(super) fn refunded(
+        &self,
+        current: Arrival,
+        now: Timestamp,
+        cost: u32,
+        charged: Option<Timestamp>,
+    ) -> Arrival {
+        let left = charged.map(|it| self.ahead(Arrival { micros: it.0, ticks: 0 }, now));
+        let worth = self.worth(cost).min(left.unwrap_or(u128::MAX));
+        self.arrival(now, self.ahead(current, now).saturating_sub(worth))
+    }
+
+    pub(super) fn decide(
+        &self,
+        after: Arrival,
+        now: Timestamp,
+        cost: u32,
+        allowed: bool,
+    ) -> Decision {
+        let ahead = self.ahead(after, now);
+        let left = self.capacity().saturating_sub(ahead);
+        let retry_after = if allowed {
+            Some(Duration::ZERO)
+        } else if cost > self.burst {
+            None
+        } else {
+            Some(self.duration((ahead + self.worth(cost)).saturating_sub(self.capacity())))
+        };
         Decision {
-            allowed: taken.allowed,
-            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-            full_after: self.duration(arrival - now),
-            retry_after: if taken.allowed {
-                Some(Duration::ZERO)
-            } else if cost > self.burst {
-                None
-            } else {
-                Some(self.duration(wait))
-            },
+            allowed,
+            remaining: u64::try_from(left / self.worth(1)).unwrap_or(u64::MAX),
+            full_after: self.duration(ahead),
+            retry_after,
+            is_blocked: false,
         }
     }
 
-    /// What `count` requests are worth, in ticks.
-    fn worth(&self, count: u32) -> u128 {
-        u128::from(count) * u128::from(self.period)
+    /// How many requests that were charged for are worth no more than what `arrival` is ahead.
+    pub(crate) fn ahead_in_requests(&self, arrival: Arrival, now: Timestamp) -> u64 {
+        u64::try_from(self.ahead(arrival, now) / self.worth(1)).unwrap_or(u64::MAX)
     }
 
-    /// `worth(count)` split so that each part fits a Lua number: whole microseconds, and ticks.
+    /// How long a state stays of interest: at `arrival` the limit is as if it had never been used.
+    pub(super) fn expires(arrival: Arrival) -> Timestamp {
+        Timestamp(arrival.micros + u64::from(arrival.ticks > 0))
+    }
+
+    /// What `count` requests are worth, split so that each part fits a Lua number: whole
+    /// microseconds, and ticks.
     pub(crate) fn split_worth(&self, count: u32) -> Arrival {
-        self.arrival(self.worth(count))
+        self.arrival(Timestamp(0), self.worth(count))
     }
 
     pub(crate) fn burst(&self) -> u32 {
@@ -108,23 +119,29 @@ impl Gcra {
         self.limit
     }
 
-    /// How long a state stays of interest: at `arrival` the limit is as if it had never been used.
-    pub(crate) fn expiry(arrival: Arrival) -> Timestamp {
-        Timestamp(arrival.micros + u64::from(arrival.ticks > 0))
+    /// What `count` requests are worth, in ticks.
+    fn worth(&self, count: u32) -> u128 {
+        u128::from(count) * u128::from(self.period)
     }
 
-    fn ticks(&self, arrival: Arrival) -> u128 {
+    /// BT, in ticks.
+    fn capacity(&self) -> u128 {
+        self.worth(self.burst)
+    }
+
+    /// The ticks from `now` to `arrival`. From there on all numbers are small: divisions of those are
+    /// several times as fast.
+    fn ahead(&self, arrival: Arrival, now: Timestamp) -> u128 {
+        let Some(micros) = arrival.micros.checked_sub(now.0) else { return 0 };
         // A state written under a larger N may hold more ticks than this N has.
         let ticks = arrival.ticks.min(self.limit - 1);
-        u128::from(arrival.micros) * u128::from(self.limit) + u128::from(ticks)
+        u128::from(micros) * u128::from(self.limit) + u128::from(ticks)
     }
 
-    fn arrival(&self, ticks: u128) -> Arrival {
+    fn arrival(&self, now: Timestamp, ahead: u128) -> Arrival {
         let limit = u128::from(self.limit);
-        Arrival {
-            micros: u64::try_from(ticks / limit).unwrap_or(u64::MAX),
-            ticks: (ticks % limit) as u32,
-        }
+        let micros = u64::try_from(ahead / limit).unwrap_or(u64::MAX);
+        Arrival { micros: now.0.saturating_add(micros), ticks: (ahead % limit) as u32 }
     }
 
     /// Rounded up to a microsecond.
@@ -139,6 +156,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::Quota;
+    use crate::policy::limiting::Counting;
 
     const START: u64 = 1_800_000_000_000_000;
 
@@ -150,13 +169,17 @@ mod tests {
 
     impl Limit {
         fn new(quota: Quota) -> Limit {
-            Limit { gcra: Gcra::new(quota), arrival: None }
+            let Counting::Gcra(gcra) = quota.counting() else { panic!("GCRA") };
+            Limit { gcra, arrival: None }
         }
 
         fn take_at(&mut self, micros: u64, cost: u32) -> Decision {
-            let taken = self.gcra.take(self.arrival, Timestamp(START + micros), cost);
-            self.arrival = Some(taken.arrival);
-            self.gcra.decide(taken, cost)
+            let now = Timestamp(START + micros);
+            let current = self.gcra.current(self.arrival, now);
+            let allowed = self.gcra.admits(current, now, cost);
+            let after = if allowed { self.gcra.charged(current, now, cost) } else { current };
+            self.arrival = Some(after);
+            self.gcra.decide(after, now, cost, allowed)
         }
     }
 

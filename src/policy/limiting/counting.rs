@@ -1,0 +1,212 @@
+use super::{
+    Arrival, Decision, Failures, FixedWindow, Gcra, Lockout, Log, Logged, SlidingLog,
+    SlidingWindow, TwoWindows, Window,
+};
+use crate::policy::Timestamp;
+
+/// An algorithm with a quota in its own numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counting {
+    Gcra(Gcra),
+    FixedWindow(FixedWindow),
+    SlidingWindow(SlidingWindow),
+    SlidingLog(SlidingLog),
+    Lockout(Lockout),
+}
+
+/// What is done to a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Charges if it fits.
+    Take,
+    /// Says whether it would fit.
+    Peek,
+    /// Charges whether it fits or not.
+    Charge,
+    /// Gives back what was charged.
+    Refund,
+}
+
+/// What is remembered of a limit at one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Arrival(Arrival),
+    Window(Window),
+    TwoWindows(TwoWindows),
+    Log(Log),
+    Failures(Failures),
+    /// Shut by somebody, whatever was counted.
+    Blocked {
+        until: Timestamp,
+    },
+}
+
+/// Where a limit stands at one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Arrival(Arrival),
+    Window(Window),
+    TwoWindows(TwoWindows),
+    Logged(Logged),
+    Failures(Failures),
+    Blocked { until: Timestamp },
+}
+
+/// What came of an act on one limit: whether it fits, or was done, and where the limit stands after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) fits: bool,
+    pub(crate) now: Timestamp,
+    pub(crate) standing: Standing,
+}
+
+impl Counting {
+    /// Brings what is stored up to `now`; what another algorithm left counts as nothing.
+    pub(crate) fn current(&self, stored: Option<State>, now: Timestamp) -> State {
+        if let Some(State::Blocked { until }) = stored
+            && until > now
+        {
+            return State::Blocked { until };
+        }
+        match (self, stored) {
+            (Counting::Gcra(it), Some(State::Arrival(at))) => {
+                State::Arrival(it.current(Some(at), now))
+            }
+            (Counting::Gcra(it), _) => State::Arrival(it.current(None, now)),
+            (Counting::FixedWindow(it), Some(State::Window(window))) => {
+                State::Window(it.current(Some(window), now))
+            }
+            (Counting::FixedWindow(it), _) => State::Window(it.current(None, now)),
+            (Counting::SlidingWindow(it), Some(State::TwoWindows(windows))) => {
+                State::TwoWindows(it.current(Some(windows), now))
+            }
+            (Counting::SlidingWindow(it), _) => State::TwoWindows(it.current(None, now)),
+            (Counting::SlidingLog(it), Some(State::Log(mut log))) => {
+                it.bring_up(&mut log, now);
+                State::Log(log)
+            }
+            (Counting::SlidingLog(_), _) => State::Log(Log::default()),
+            (Counting::Lockout(it), Some(State::Failures(failures))) => {
+                State::Failures(it.current(Some(failures), now))
+            }
+            (Counting::Lockout(it), _) => State::Failures(it.current(None, now)),
+        }
+    }
+
+    /// Whether `cost` fits what is current.
+    pub(crate) fn admits(&self, current: &State, now: Timestamp, cost: u32) -> bool {
+        match (self, current) {
+            (Counting::Gcra(it), State::Arrival(at)) => it.admits(*at, now, cost),
+            (Counting::FixedWindow(it), State::Window(window)) => it.admits(*window, cost),
+            (Counting::SlidingWindow(it), State::TwoWindows(both)) => it.admits(*both, now, cost),
+            (Counting::SlidingLog(it), State::Log(log)) => it.admits(log, cost),
+            (Counting::Lockout(it), State::Failures(failures)) => it.admits(*failures, cost),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn charge(&self, current: &mut State, now: Timestamp, cost: u32) {
+        match (self, current) {
+            (Counting::Gcra(it), State::Arrival(at)) => *at = it.charged(*at, now, cost),
+            (Counting::FixedWindow(it), State::Window(window)) => {
+                *window = it.charged(*window, cost)
+            }
+            (Counting::SlidingWindow(it), State::TwoWindows(both)) => {
+                *both = it.charged(*both, cost)
+            }
+            (Counting::SlidingLog(it), State::Log(log)) => it.charge(log, now, cost),
+            (Counting::Lockout(it), State::Failures(failures)) => {
+                *failures = it.charged(*failures, now, cost);
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives back what was charged: `charged` says when that was, as [`Taken::mark`] does.
+    pub(crate) fn refund(
+        &self,
+        current: &mut State,
+        now: Timestamp,
+        cost: u32,
+        charged: Option<Timestamp>,
+    ) {
+        match (self, current) {
+            (Counting::Gcra(it), State::Arrival(at)) => *at = it.refunded(*at, now, cost, charged),
+            (Counting::FixedWindow(it), State::Window(window)) => {
+                *window = it.refunded(*window, cost, charged);
+            }
+            (Counting::SlidingWindow(it), State::TwoWindows(both)) => {
+                *both = it.refunded(*both, cost, charged);
+            }
+            (Counting::SlidingLog(it), State::Log(log)) => it.refund(log, now, cost, charged),
+            (Counting::Lockout(it), State::Failures(failures)) => {
+                *failures = it.refunded(*failures, cost, charged);
+            }
+            _ => {}
+        }
+    }
+
+    /// Where a key stands after an act, as far as anybody may want to know.
+    pub(crate) fn standing(&self, state: &State, cost: u32, fits: bool) -> Standing {
+        match (self, state) {
+            (_, State::Arrival(at)) => Standing::Arrival(*at),
+            (_, State::Window(window)) => Standing::Window(*window),
+            (_, State::TwoWindows(both)) => Standing::TwoWindows(*both),
+            (Counting::SlidingLog(it), State::Log(log)) => {
+                Standing::Logged(it.logged(log, cost, fits))
+            }
+            // Of no other algorithm: `current` has seen to it.
+            (_, State::Log(_)) => Standing::Blocked { until: Timestamp(0) },
+            (_, State::Failures(failures)) => Standing::Failures(*failures),
+            (_, State::Blocked { until }) => Standing::Blocked { until: *until },
+        }
+    }
+
+    pub(crate) fn decide(&self, taken: &Taken, cost: u32) -> Decision {
+        let Taken { fits, now, standing } = *taken;
+        match (self, standing) {
+            (Counting::Gcra(it), Standing::Arrival(at)) => it.decide(at, now, cost, fits),
+            (Counting::FixedWindow(it), Standing::Window(window)) => {
+                it.decide(window, now, cost, fits)
+            }
+            (Counting::SlidingWindow(it), Standing::TwoWindows(both)) => {
+                it.decide(both, now, cost, fits)
+            }
+            (Counting::SlidingLog(it), Standing::Logged(logged)) => {
+                it.decide(logged, now, cost, fits)
+            }
+            (Counting::Lockout(it), Standing::Failures(failures)) => {
+                it.decide(failures, now, cost, fits)
+            }
+            (_, Standing::Blocked { until }) => Decision::blocked(until.since(now)),
+            _ => Decision::blocked(std::time::Duration::ZERO),
+        }
+    }
+
+    /// From when on the state says no more than none would.
+    pub(crate) fn expires(&self, state: &State, now: Timestamp) -> Timestamp {
+        match (self, state) {
+            (_, State::Arrival(at)) => Gcra::expires(*at),
+            (_, State::Window(window)) => window.ends,
+            (Counting::SlidingWindow(it), State::TwoWindows(both)) => it.expires(*both),
+            (Counting::SlidingLog(it), State::Log(log)) => it.logged(log, 0, true).empty.max(now),
+            (Counting::Lockout(it), State::Failures(failures)) => it.expires(*failures),
+            (_, State::Blocked { until }) => *until,
+            _ => now,
+        }
+    }
+}
+
+impl Taken {
+    /// When, or in which window, it was charged: so that a refund that comes late does not give back what
+    /// has come back by itself.
+    pub(crate) fn mark(&self) -> Timestamp {
+        match self.standing {
+            Standing::Arrival(at) => Timestamp(at.micros),
+            Standing::Window(window) => window.ends,
+            Standing::TwoWindows(both) => both.start,
+            Standing::Failures(failures) => failures.window.ends,
+            Standing::Logged(_) | Standing::Blocked { .. } => self.now,
+        }
+    }
+}

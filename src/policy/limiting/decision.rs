@@ -1,0 +1,29 @@
+use std::time::Duration;
+
+/// What a caller may be told about a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) allowed: bool,
+    /// Requests that would be allowed right now.
+    pub(crate) remaining: u64,
+    /// Until the limit is as if it had never been used.
+    pub(crate) full_after: Duration,
+    /// Until the same request would be allowed: zero when it was, `None` when it never will be,
+    /// because it costs more than there ever is.
+    pub(crate) retry_after: Option<Duration>,
+    /// It is not used up but shut: somebody is locked out.
+    pub(crate) is_blocked: bool,
+}
+
+impl Decision {
+    /// Shut for `wait`.
+    pub(super) fn blocked(wait: Duration) -> Decision {
+        Decision {
+            allowed: false,
+            remaining: 0,
+            full_after: wait,
+            retry_after: Some(wait),
+            is_blocked: true,
+        }
+    }
+}

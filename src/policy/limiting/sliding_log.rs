@@ -1,0 +1,150 @@
+//! Never more than N in any window, and nothing refused that would fit: a log of what was admitted.
+//!
+//! An entry is a time and the sum of all costs up to it, so what the live entries cost is one
+//! subtraction. Entries in (t−W, t] are live. A log takes memory for each request that it admits, up to
+//! N of them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Decision;
+use super::fixed_window::admits;
+use crate::policy::Timestamp;
+
+/// A quota in the numbers that the algorithm computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlidingLog {
+    limit: u32,
+    /// W in microseconds.
+    window: u64,
+}
+
+/// What was admitted, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// The sum of all costs before the first entry.
+    base: u64,
+    entries: VecDeque<Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    at: Timestamp,
+    /// The sum of all costs up to and with this one.
+    sum: u64,
+}
+
+/// What there is to say of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Logged {
+    pub(crate) used: u64,
+    /// When what was asked for will fit; zero where it fits, or never will.
+    pub(crate) fits: Timestamp,
+    /// When the last entry ends; zero where there is none.
+    pub(crate) empty: Timestamp,
+}
+
+impl SlidingLog {
+    pub(crate) fn new(limit: u32, window: u64) -> SlidingLog {
+        SlidingLog { limit, window }
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub(crate) fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// Drops what is not live at `now`.
+    pub(super) fn bring_up(&self, log: &mut Log, now: Timestamp) {
+        while let Some(first) = log.entries.front()
+            && first.at.0 + self.window <= now.0
+        {
+            log.base = log.base.max(first.sum);
+            log.entries.pop_front();
+        }
+    }
+
+    pub(super) fn admits(&self, log: &Log, cost: u32) -> bool {
+        admits(self.limit, log.used(), cost)
+    }
+
+    /// An entry is never earlier than the one before it, even if the clock is.
+    pub(super) fn charge(&self, log: &mut Log, now: Timestamp, cost: u32) {
+        if cost == 0 {
+            return;
+        }
+        let sum = log.sum() + u64::from(cost);
+        match log.entries.back_mut() {
+            Some(last) if last.at >= now => last.sum = sum,
+            _ => log.entries.push_back(Entry { at: now, sum }),
+        }
+    }
+
+    /// Takes the oldest out, whichever it was: what is left then stays longer than it had to, and
+    /// never shorter.
+    ///
+    /// A charge that is no longer live is not given back.
+    pub(super) fn refund(
+        &self,
+        log: &mut Log,
+        now: Timestamp,
+        cost: u32,
+        charged: Option<Timestamp>,
+    ) {
+        if charged.is_some_and(|at| at.0 + self.window <= now.0) {
+            return;
+        }
+        log.base = (log.base + u64::from(cost)).min(log.sum());
+        while log.entries.front().is_some_and(|first| first.sum <= log.base) {
+            log.entries.pop_front();
+        }
+    }
+
+    pub(super) fn logged(&self, log: &Log, cost: u32, allowed: bool) -> Logged {
+        let ends = |entry: &Entry| Timestamp(entry.at.0 + self.window);
+        let fits = if allowed || cost > self.limit {
+            None
+        } else {
+            // The first whose end leaves room enough.
+            let wanted = log.sum() + u64::from(cost) - u64::from(self.limit);
+            log.entries.get(log.entries.partition_point(|entry| entry.sum < wanted))
+        };
+        Logged {
+            used: log.used(),
+            fits: fits.map_or(Timestamp(0), ends),
+            empty: log.entries.back().map_or(Timestamp(0), ends),
+        }
+    }
+
+    pub(super) fn decide(&self, it: Logged, now: Timestamp, cost: u32, allowed: bool) -> Decision {
+        Decision {
+            allowed,
+            remaining: u64::from(self.limit).saturating_sub(it.used),
+            full_after: it.empty.since(now),
+            retry_after: match allowed {
+                true => Some(Duration::ZERO),
+                false => (cost <= self.limit).then(|| it.fits.since(now)),
+            },
+            is_blocked: false,
+        }
+    }
+}
+
+impl Log {
+    /// What the entries cost.
+    pub(crate) fn used(&self) -> u64 {
+        self.sum() - self.base
+    }
+
+    /// The bytes that the entries take.
+    pub(crate) fn weight(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+    }
+
+    fn sum(&self) -> u64 {
+        self.entries.back().map_or(self.base, |last| last.sum)
+    }
+}

@@ -1,0 +1,140 @@
+//! Two windows, of which the older one fades: prev·(W−elapsed)/W + cur.
+//!
+//! It costs two numbers whatever the limit, and takes the previous window's requests for evenly
+//! spread. So it errs where they were not: when they all came at that window's end, up to nearly
+//! twice the limit may come within one window's length; when they came at its beginning, some are
+//! refused that a log would admit.
+
+use std::time::Duration;
+
+use super::Decision;
+use crate::policy::Timestamp;
+
+/// A quota in the numbers that the algorithm computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlidingWindow {
+    limit: u32,
+    /// W in microseconds.
+    window: u64,
+}
+
+/// What a key has used of this window and of the one before. Windows begin at multiples of W.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TwoWindows {
+    pub(crate) start: Timestamp,
+    pub(crate) previous: u64,
+    pub(crate) current: u64,
+}
+
+impl SlidingWindow {
+    pub(crate) fn new(limit: u32, window: u64) -> SlidingWindow {
+        SlidingWindow { limit, window }
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub(crate) fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// The windows at `now`.
+    pub(super) fn current(&self, stored: Option<TwoWindows>, now: Timestamp) -> TwoWindows {
+        let start = Timestamp(now.0 / self.window * self.window);
+        let (previous, current) = match stored {
+            None => (0, 0),
+            // Of this window, or of a later one, which a clock that went back has left.
+            Some(it) if it.start >= start => (it.previous, it.current),
+            Some(it) if it.start.0 + self.window >= start.0 => (it.current, 0),
+            Some(_) => (0, 0),
+        };
+        TwoWindows { start, previous, current }
+    }
+
+    /// prev·(W−elapsed)/W + cur + cost ≤ N, in integers.
+    pub(super) fn admits(&self, it: TwoWindows, now: Timestamp, cost: u32) -> bool {
+        let Some(room) = self.room(it.current, cost) else { return cost == 0 };
+        cost == 0 || self.faded(it, now) <= u128::from(room) * u128::from(self.window)
+    }
+
+    pub(super) fn charged(&self, it: TwoWindows, cost: u32) -> TwoWindows {
+        TwoWindows { current: super::fixed_window::add(it.current, cost), ..it }
+    }
+
+    /// What was charged in a window is given back in that window alone.
+    pub(super) fn refunded(
+        &self,
+        it: TwoWindows,
+        cost: u32,
+        charged: Option<Timestamp>,
+    ) -> TwoWindows {
+        let cost = u64::from(cost);
+        match charged {
+            Some(window) if window.0 + self.window == it.start.0 => {
+                TwoWindows { previous: it.previous.saturating_sub(cost), ..it }
+            }
+            Some(window) if window != it.start => it,
+            _ => TwoWindows { current: it.current.saturating_sub(cost), ..it },
+        }
+    }
+
+    pub(super) fn decide(
+        &self,
+        it: TwoWindows,
+        now: Timestamp,
+        cost: u32,
+        allowed: bool,
+    ) -> Decision {
+        let window = u128::from(self.window);
+        let used = u128::from(it.current) + self.faded(it, now).div_ceil(window);
+        let left = u128::from(self.limit).saturating_sub(used);
+        let to_next = self.end(it).since(now);
+        let full_after = match (it.current, it.previous) {
+            (0, 0) => Duration::ZERO,
+            (0, _) => to_next,
+            _ => to_next + Duration::from_micros(self.window),
+        };
+        Decision {
+            allowed,
+            remaining: u64::try_from(left).unwrap_or(u64::MAX),
+            full_after,
+            retry_after: if allowed { Some(Duration::ZERO) } else { self.wait(it, now, cost) },
+            is_blocked: false,
+        }
+    }
+
+    pub(super) fn expires(&self, it: TwoWindows) -> Timestamp {
+        let windows = if it.current > 0 { 2 } else { 1 };
+        Timestamp(it.start.0 + windows * self.window)
+    }
+
+    /// Until `cost` fits if nobody else comes; never, where it is more than the limit.
+    fn wait(&self, it: TwoWindows, now: Timestamp, cost: u32) -> Option<Duration> {
+        // Where `count` fades, `room` is there when that many microseconds of its window are over.
+        let elapsed = |count: u64, room: u64| {
+            let (count, window) = (u128::from(count), u128::from(self.window));
+            let over = count.saturating_sub(u128::from(room)) * window;
+            if count == 0 { 0 } else { over.div_ceil(count) as u64 }
+        };
+        let at = match self.room(it.current, cost) {
+            Some(room) => it.start.0 + elapsed(it.previous, room),
+            // Only in the next window, in which what is current fades.
+            None => self.end(it).0 + elapsed(it.current, self.room(0, cost)?),
+        };
+        Some(Timestamp(at).since(now))
+    }
+
+    fn room(&self, current: u64, cost: u32) -> Option<u64> {
+        u64::from(self.limit).checked_sub(current)?.checked_sub(u64::from(cost))
+    }
+
+    /// prev·(W−elapsed): what is left of the previous window, in requests times microseconds.
+    fn faded(&self, it: TwoWindows, now: Timestamp) -> u128 {
+        u128::from(it.previous) * self.end(it).since(now).as_micros()
+    }
+
+    fn end(&self, it: TwoWindows) -> Timestamp {
+        Timestamp(it.start.0 + self.window)
+    }
+}

@@ -1,0 +1,113 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::settle::Settlement;
+
+pin_project! {
+    /// The body of a response that passed a limit, or of a refusal.
+    ///
+    /// # Cancel safety
+    /// A body that is dropped before its end stays charged for as its request was: see
+    /// [`Limit::settle`](super::Limit::settle).
+    pub struct LimitBody<B> {
+        #[pin]
+        content: Content<B>,
+        // What is settled when this is dropped, for limits that wait for the end.
+        settlement: Option<Box<Settlement>>,
+    }
+}
+
+pin_project! {
+    #[project = ContentProj]
+    enum Content<B> {
+        Inner { #[pin] body: B },
+        Own { bytes: Option<Bytes> },
+    }
+}
+
+impl<B> LimitBody<B> {
+    pub(super) fn new(body: B, settlement: Option<Box<Settlement>>) -> LimitBody<B> {
+        LimitBody { content: Content::Inner { body }, settlement }
+    }
+
+    pub(super) fn own(bytes: Bytes) -> LimitBody<B> {
+        let bytes = (!bytes.is_empty()).then_some(bytes);
+        LimitBody { content: Content::Own { bytes }, settlement: None }
+    }
+}
+
+impl<B: Body> Body for LimitBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        let mut body = match this.content.project() {
+            ContentProj::Own { bytes } => {
+                return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
+            }
+            ContentProj::Inner { body } => body,
+        };
+        if let Some(settlement) = this.settlement {
+            settlement.begin();
+        }
+        let frame = ready!(body.as_mut().poll_frame(cx));
+        let frame = frame.map(|frame| frame.map(|frame| frame.map_data(to_bytes)));
+        if let Some(settlement) = this.settlement {
+            match &frame {
+                Some(Ok(frame)) => {
+                    settlement.count(frame.data_ref().map_or(0, Bytes::len));
+                    if body.is_end_stream() {
+                        settlement.end();
+                    }
+                }
+                Some(Err(_)) => {}
+                None => settlement.end(),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own { bytes } => bytes.is_none(),
+            Content::Inner { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own { bytes } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Content::Inner { body } => body.size_hint(),
+        }
+    }
+}
+
+/// Empty, where the inner body is when it is made like this.
+impl<B: Default> Default for LimitBody<B> {
+    fn default() -> LimitBody<B> {
+        LimitBody::new(B::default(), None)
+    }
+}
+
+/// Never its content.
+impl<B> fmt::Debug for LimitBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LimitBody").finish_non_exhaustive()
+    }
+}
+
+/// No copy where the data is `Bytes` already.
+fn to_bytes(mut data: impl Buf) -> Bytes {
+    data.copy_to_bytes(data.remaining())
+}

@@ -1,0 +1,212 @@
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use http::HeaderValue;
+use http::request::Parts;
+
+use super::fallback::Local;
+use super::{Finished, KeyExtractor, fields};
+use crate::policy::Quota;
+use crate::store::verbs::Rule;
+
+/// A limit: a name, a quota, and who is counted.
+///
+/// Cheap to clone. Make it once: while the store is away, what it has counted in this process is its
+/// own.
+///
+/// ```
+/// use tower_redis_kit::rate_limit::{Header, Limit, PeerIp, Quota, RateLimitLayer};
+///
+/// // Both or none are charged, in one round trip.
+/// let layer = RateLimitLayer::all([
+///     Limit::new("burst", Quota::per_second(10), PeerIp),
+///     Limit::new("hourly", Quota::per_hour(1_000), Header::new("x-api-key")),
+/// ]);
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Limit {
+    settings: Arc<LimitSettings>,
+}
+
+#[derive(Clone)]
+pub(super) struct LimitSettings {
+    pub(super) rule: Arc<Rule>,
+    /// The rule's name, for whoever counts.
+    pub(super) name: Arc<str>,
+    pub(super) quota: Quota,
+    pub(super) key: Arc<dyn KeyExtractor>,
+    pub(super) without_key: WithoutKey,
+    pub(super) policy_field: HeaderValue,
+    cost: CostOf,
+    pub(super) settle: Option<Arc<Settle>>,
+    local: Arc<OnceLock<Local>>,
+}
+
+type Settle = dyn Fn(&Finished) -> u32 + Send + Sync;
+
+#[derive(Clone)]
+enum CostOf {
+    Each(u32),
+    Head(Arc<dyn Fn(&Parts) -> u32 + Send + Sync>),
+}
+
+/// What becomes of a request that has no key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WithoutKey {
+    /// The limit does not concern it.
+    #[default]
+    Pass,
+    /// It is answered with 403, with [`MissingKey`](super::MissingKey) in the response's extensions.
+    Refuse,
+}
+
+/// What a quota counts, for the `qu` of the `RateLimit-Policy` field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unit {
+    /// Requests, which is what clients take it for where nothing is said.
+    #[default]
+    Requests,
+    /// Bytes of content.
+    ContentBytes,
+    /// Requests at the same time.
+    ConcurrentRequests,
+    /// Something else, for which the draft has no name: nothing is said.
+    Other,
+}
+
+impl Limit {
+    /// A limit of this name and quota for each key.
+    ///
+    /// Limits of the same name share their counts, also among processes on one Redis. The key is
+    /// [`ClientIp`](super::ClientIp) or [`PeerIp`](super::PeerIp), a [`Header`](super::Header), a session's or
+    /// token's, a closure from the request's head, or a tuple of these.
+    ///
+    /// # Panics
+    /// When `name` is empty, longer than 64 bytes, or has a byte other than letters, digits, `-`,
+    /// `_` and `.`: it is part of keys and response fields.
+    pub fn new(name: &str, quota: Quota, key: impl KeyExtractor) -> Limit {
+        Limit {
+            settings: Arc::new(LimitSettings {
+                rule: Arc::new(Rule::new(name, quota.counting(), false)),
+                name: name.into(),
+                quota,
+                key: Arc::new(key),
+                without_key: WithoutKey::default(),
+                policy_field: policy_field(name, quota, Unit::default()),
+                cost: CostOf::Each(1),
+                settle: None,
+                local: Arc::default(),
+            }),
+        }
+    }
+
+    /// What each request costs. 1 unless set. 0 looks at the limit and charges nothing.
+    pub fn cost(self, cost: u32) -> Limit {
+        self.with(|settings| settings.cost = CostOf::Each(cost))
+    }
+
+    /// What a request costs, by its head.
+    ///
+    /// ```
+    /// use tower_redis_kit::rate_limit::{Limit, PeerIp, Quota};
+    ///
+    /// let writes_cost_five = Limit::new("api", Quota::per_minute(100), PeerIp)
+    ///     .cost_by(|head| if head.method == "POST" { 5 } else { 1 });
+    /// ```
+    pub fn cost_by(self, cost: impl Fn(&Parts) -> u32 + Send + Sync + 'static) -> Limit {
+        self.with(|settings| settings.cost = CostOf::Head(Arc::new(cost)))
+    }
+
+    /// What a request turns out to have cost, when its response has ended: until then its
+    /// [`cost`](Limit::cost) is reserved.
+    ///
+    /// ```
+    /// use tower_redis_kit::rate_limit::{Finished, Header, Limit, Quota};
+    ///
+    /// let budget = Limit::new("tokens", Quota::per_day(100_000), Header::new("x-api-key"))
+    ///     .cost(4_000)
+    ///     .settle(|done: &Finished| done.charged().unwrap_or(done.reserved()));
+    ///
+    /// let failed_log_ins = Limit::new("log-in", Quota::per_hour(5), Header::new("x-user"))
+    ///     .settle(|done: &Finished| u32::from(done.status().is_client_error()));
+    /// ```
+    ///
+    /// Reserving first leaves no hole: a hundred guesses at once are a hundred reservations, of which
+    /// the quota admits its number, and not a hundred looks at a count that is still low.
+    ///
+    /// What is more than was reserved is charged though it may not fit. What is less goes back, unless
+    /// the client hung up, the handler failed with an error, or this process died: then what was
+    /// reserved stays charged. A GCRA limit forgets what is charged beyond its whole burst: reserve as
+    /// much as a request may cost, or count in [windows](Quota::fixed_window).
+    pub fn settle(self, settle: impl Fn(&Finished) -> u32 + Send + Sync + 'static) -> Limit {
+        self.with(|settings| settings.settle = Some(Arc::new(settle)))
+    }
+
+    /// Decides and counts, but refuses nobody: to try a limit out before it is one.
+    ///
+    /// What it would have refused shows in events and [metrics](crate#features), and in no response.
+    pub fn shadow(self) -> Limit {
+        self.with(|settings| {
+            let rule = Rule::new(&settings.name, settings.quota.counting(), true);
+            settings.rule = Arc::new(rule);
+        })
+    }
+
+    /// What becomes of a request without a key. [`WithoutKey::Pass`] unless set.
+    pub fn without_key(self, without_key: WithoutKey) -> Limit {
+        self.with(|settings| settings.without_key = without_key)
+    }
+
+    /// What the quota counts, for clients to know. [`Unit::Requests`] unless set.
+    pub fn unit(self, unit: Unit) -> Limit {
+        self.with(|settings| {
+            settings.policy_field = policy_field(&settings.name, settings.quota, unit);
+        })
+    }
+
+    pub(super) fn settings(&self) -> &Arc<LimitSettings> {
+        &self.settings
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut LimitSettings)) -> Limit {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+}
+
+fn policy_field(name: &str, quota: Quota, unit: Unit) -> HeaderValue {
+    fields::policy(name, quota.limit(), quota.window(), unit)
+}
+
+impl LimitSettings {
+    pub(super) fn cost(&self, head: &Parts) -> u32 {
+        match &self.cost {
+            CostOf::Each(cost) => *cost,
+            CostOf::Head(cost) => cost(head),
+        }
+    }
+
+    /// What goes on in this process while the store cannot answer.
+    pub(super) fn local(&self) -> &Local {
+        self.local.get_or_init(|| Local::new(self.quota))
+    }
+}
+
+impl fmt::Debug for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
+
+impl fmt::Debug for LimitSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limit")
+            .field("name", &self.name)
+            .field("quota", &self.quota)
+            .field("is_shadow", &self.rule.is_shadow)
+            .finish_non_exhaustive()
+    }
+}

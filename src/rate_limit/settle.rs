@@ -1,0 +1,163 @@
+//! What a request turns out to have cost, when its response has ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::StatusCode;
+
+use super::limit::LimitSettings;
+use crate::Store;
+use crate::policy::limiting::Act;
+use crate::store::verbs::{self, Take};
+
+/// A response that has ended, for [`Limit::settle`](super::Limit::settle).
+#[derive(Clone, Copy, Debug)]
+pub struct Finished {
+    status: StatusCode,
+    bytes: u64,
+    reserved: u32,
+    charged: Option<u32>,
+}
+
+impl Finished {
+    /// The response's status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The length of the response's content, as far as it was sent.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What was charged when the request came.
+    #[must_use]
+    pub fn reserved(&self) -> u32 {
+        self.reserved
+    }
+
+    /// What the handler said by [`Charge`], if it did.
+    #[must_use]
+    pub fn charged(&self) -> Option<u32> {
+        self.charged
+    }
+}
+
+/// What a request costs, for its handler to say: the tokens of a language model, the rows of a query.
+///
+/// An extractor in axum; anywhere else, in the request's extensions. It is there where a limit
+/// [settles](super::Limit::settle). The last word counts, up to the end of the response's body: a clone
+/// may go along with a stream.
+///
+/// ```
+/// use tower_redis_kit::rate_limit::Charge;
+///
+/// async fn complete(charge: Charge) -> String {
+///     let (text, tokens) = ("…".to_owned(), 1_250);
+///     charge.set(tokens);
+///     text
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Charge(Arc<AtomicU64>);
+
+/// Above what a charge can be: it was said.
+const SAID: u64 = 1 << 32;
+
+impl Charge {
+    /// The request costs this, in the place of what was reserved for it.
+    pub fn set(&self, cost: u32) {
+        self.0.store(SAID | u64::from(cost), Ordering::Relaxed);
+    }
+
+    /// The request costs this more than was said before, or than nothing.
+    pub fn add(&self, cost: u32) {
+        let add = |said: u64| {
+            let sum = (said % SAID) + u64::from(cost);
+            Some(SAID | sum.min(u64::from(u32::MAX)))
+        };
+        // It does not fail: `add` always has an answer.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// What was said.
+    #[must_use]
+    pub fn get(&self) -> Option<u32> {
+        let said = self.0.load(Ordering::Relaxed);
+        (said >= SAID).then_some((said % SAID) as u32)
+    }
+}
+
+/// A response whose cost is not known before its end. Settles when it is dropped.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    store: Store,
+    status: StatusCode,
+    charge: Charge,
+    bytes: u64,
+    progress: Progress,
+    reserved: Vec<(Arc<LimitSettings>, verbs::Charge)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nobody asked for the body, as after `HEAD`.
+    Unread,
+    Reading,
+    Ended,
+}
+
+impl Settlement {
+    /// `reserved`: what gives it back.
+    pub(super) fn new(
+        store: Store,
+        status: StatusCode,
+        charge: Charge,
+        reserved: Vec<(Arc<LimitSettings>, verbs::Charge)>,
+    ) -> Settlement {
+        Settlement { store, status, charge, bytes: 0, progress: Progress::Unread, reserved }
+    }
+
+    pub(super) fn begin(&mut self) {
+        if self.progress == Progress::Unread {
+            self.progress = Progress::Reading;
+        }
+    }
+
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.progress = Progress::Ended;
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        let (mut back, mut more) = (Vec::new(), Vec::new());
+        for (limit, reserved) in self.reserved.drain(..) {
+            let Some(settle) = &limit.settle else { continue };
+            let cost = settle(&Finished {
+                status: self.status,
+                bytes: self.bytes,
+                reserved: reserved.cost,
+                charged: self.charge.get(),
+            });
+            let rest = |cost| verbs::Charge { cost, ..reserved.clone() };
+            if cost > reserved.cost {
+                more.push(rest(cost - reserved.cost));
+            } else if cost < reserved.cost && self.progress != Progress::Reading {
+                // Whoever hangs up pays what was reserved: nobody knows what it would have come to.
+                back.push(rest(reserved.cost - cost));
+            }
+        }
+        for (act, charges) in [(Act::Refund, back), (Act::Charge, more)] {
+            if !charges.is_empty() {
+                self.store.tell(Take::new(act, charges));
+            }
+        }
+    }
+}

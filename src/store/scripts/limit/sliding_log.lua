@@ -1,0 +1,104 @@
+-- A log of what was admitted: policy/limiting/sliding_log.rs says what the numbers mean.
+-- KEYS     the limit's state, a list: base, time, sum, time, sum, …, or the string "!until" while shut.
+--          What expires or is given back goes from its head, in pairs, and the last sum that went is
+--          the new base
+-- ARGV     limit, cost, the window's length
+-- returns  used, when what was asked for will fit (0: it fits, or never will), when the log is empty
+-- clock    as given, but not before the last entry's time
+-- TTL      until the last entry ends
+local function element(key, index)
+  return tonumber(redis.call('LINDEX', key, index)) or 0
+end
+
+-- The first of `count` pairs whose time (shift 1) or sum (shift 0) is not below `wanted`.
+local function first_pair(key, count, shift, wanted)
+  local from, to = 1, count + 1
+  while from < to do
+    local middle = math.floor((from + to) / 2)
+    if element(key, middle * 2 - shift) < wanted then
+      from = middle + 1
+    else
+      to = middle
+    end
+  end
+  return from
+end
+
+local function sliding_log_write(key, at, now, added, used, sum, last)
+  local length = ARGV[at + 2] + 0
+  if added > 0 then
+    local after = string.format('%.0f', sum + added)
+    if used == 0 then
+      redis.call('DEL', key)
+      redis.call('RPUSH', key, 0, now, added)
+      last = now
+    elseif last >= now then
+      redis.call('LSET', key, -1, after)
+    else
+      redis.call('RPUSH', key, now, after)
+      last = now
+    end
+    redis.call('PEXPIRE', key, math.ceil((last + length - now) / 1000))
+    return used + added, 0, last + length
+  end
+  -- Given back: the oldest goes, and what is left stays longer than it had to.
+  if used + added <= 0 then
+    redis.call('DEL', key)
+    return 0, 0, 0
+  end
+  local base = sum - used - added
+  local count = math.floor((redis.call('LLEN', key) - 1) / 2)
+  redis.call('LTRIM', key, (first_pair(key, count, 0, base + 1) - 1) * 2, -1)
+  redis.call('LSET', key, 0, string.format('%.0f', base))
+  return used + added, 0, last + length
+end
+
+local function sliding_log_look(key, at, now, act, mark)
+  local limit, cost, length = ARGV[at] + 0, ARGV[at + 1] + 0, ARGV[at + 2] + 0
+  local used, fits, empty = 0, 0, 0
+  local elements = redis.pcall('LLEN', key)
+  if type(elements) == 'table' then
+    -- Not a list.
+    local state = redis.pcall('GET', key)
+    local shut = type(state) == 'string' and shut_until(state, now)
+    if shut then
+      return 2, shut, 0, 0
+    end
+    redis.call('DEL', key)
+    elements = 0
+  end
+  local count = math.floor((elements - 1) / 2)
+  if count > 0 and element(key, 1) + length <= now then
+    local live = first_pair(key, count, 1, now - length + 1)
+    count = count - live + 1
+    if count == 0 then
+      redis.call('DEL', key)
+    else
+      -- What was given back may reach further than what expired.
+      local base = element(key, 0)
+      redis.call('LTRIM', key, (live - 1) * 2, -1)
+      if element(key, 0) < base then
+        redis.call('LSET', key, 0, string.format('%.0f', base))
+      end
+    end
+  end
+  local sum, last = 0, 0
+  if count > 0 then
+    sum, last = element(key, -1), element(key, -2)
+    used, empty = sum - element(key, 0), last + length
+  end
+
+  if cost == 0 or (act == 'refund' and (used == 0 or (mark and mark + length <= now))) then
+    return 1, used, 0, empty
+  end
+  if act == 'refund' then
+    return 1, used, 0, empty, -cost, used, sum, last
+  end
+  if act ~= 'charge' and used + cost > limit then
+    if cost <= limit then
+      fits = element(key, first_pair(key, count, 0, sum + cost - limit) * 2 - 1) + length
+    end
+    return 0, used, fits, empty
+  end
+  return 1, used, 0, empty, cost, used, sum, last
+end
