@@ -18,6 +18,11 @@ pub fn authorization(data: &[u8]) {
     crate::token::fuzz_bearer(data);
 }
 
+/// The fields `X-Forwarded-For` and `Forwarded`.
+pub fn forwarding(data: &[u8]) {
+    crate::key::fuzz_forwarding(data);
+}
+
 /// A session as the store keeps it.
 pub fn session_record(data: &[u8]) {
     if let Some(record) = Record::decode(data) {
