@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::keys::Place;
+use super::place::Place;
 
 /// What is being computed in this process for a place: one caller computes, the others wait.
 ///
@@ -98,7 +98,7 @@ impl fmt::Debug for Flights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::keys::Namespace;
+    use crate::store::place::Namespace;
 
     fn lead<'a>(flights: &'a Flights, place: &Place) -> Lead<'a> {
         match flights.join(place) {

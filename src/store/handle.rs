@@ -5,9 +5,10 @@ use super::asking::Asking;
 use super::channels::{Channels, Listener};
 use super::error::Kind;
 use super::flights::Flights;
-use super::keys::{Fingerprint, PlacePrefix};
+use super::keys::Fingerprint;
 use super::life::Life;
 use super::memory::{Memory, OnMemory};
+use super::place::PlacePrefix;
 use super::redis::{OnRedis, Redis};
 use super::verbs::{Cursor, Page, ScanTarget};
 

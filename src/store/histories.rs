@@ -11,7 +11,8 @@ use serde_json::json;
 use support::{RedisCluster, RedisServer};
 
 use super::Store;
-use super::keys::{Fingerprint, Namespace, Place};
+use super::keys::Fingerprint;
+use super::place::{Namespace, Place};
 use super::verbs::{self, *};
 use crate::policy::Timestamp;
 use crate::policy::caching::{Freshness, StoredResponse, Vary};

@@ -1,8 +1,9 @@
 //! Remembers. Verbs in, answers out.
 //!
 //! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
-//! and `redis` each say how; `keys` spells every key once. `url` and `environment` each say where
-//! Redis is, which is a `target`. `channels` is who listens in this process.
+//! and `redis` each say how; `keys` spells every key once, `place` what handlers name in them. `url`
+//! and `environment` each say where Redis is, which is a `target`. `channels` is who listens in this
+//! process.
 
 mod asking;
 mod builder;
@@ -20,6 +21,7 @@ pub(crate) mod keys;
 mod life;
 mod mailbox;
 mod memory;
+pub(crate) mod place;
 mod redis;
 mod target;
 mod url;

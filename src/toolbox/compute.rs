@@ -8,7 +8,7 @@ use super::Values;
 use super::values::checked;
 use crate::StoreError;
 use crate::store::flights::{Outcome, Role};
-use crate::store::keys::Place;
+use crate::store::place::Place;
 use crate::store::verbs::StoreValue;
 
 impl Values {

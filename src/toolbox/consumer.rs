@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::Log;
 use crate::StoreError;
 use crate::policy::LogId;
-use crate::store::keys::check_text;
+use crate::store::place::check_text;
 use crate::store::verbs::{Consume, Done};
 
 /// The most that is handed out at once: the server does nothing else meanwhile.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::codec::{Codec, Unreadable};
 use crate::policy::LogId;
-use crate::store::keys::{Namespace, Place};
+use crate::store::place::{Namespace, Place};
 use crate::store::verbs::{Append, Entry, LogLength, Part, ReadLog};
 use crate::{Store, StoreError};
 

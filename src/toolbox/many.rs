@@ -8,7 +8,7 @@ use super::Values;
 use super::codec::Unreadable;
 use super::values::checked;
 use crate::StoreError;
-use crate::store::keys::Place;
+use crate::store::place::Place;
 use crate::store::verbs::{DeleteValuesIf, LoadValues, StoreValues};
 
 impl Values {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::values::checked;
-use crate::store::keys::{Namespace, Place, check_text};
+use crate::store::place::{Namespace, Place, check_text};
 use crate::store::verbs::{Leave, Touch, WhoIsPresent};
 use crate::{Store, StoreError};
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use super::Values;
 use crate::StoreError;
-use crate::store::keys::{Place, PlacePrefix};
+use crate::store::place::{Place, PlacePrefix};
 use crate::store::verbs::{Cursor, DeleteValues, ScanTarget};
 
 /// How many values go in one round trip: a million at once would hold others up.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::codec::{Codec, Unreadable};
 use crate::store::Kind;
-use crate::store::keys::Namespace;
+use crate::store::place::Namespace;
 use crate::store::verbs::{DeleteValues, ExpireValue, StoreValue, TakeValue, TimeToLive};
 use crate::{Store, StoreError};
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::Store;
-use crate::store::keys::{Namespace, Place};
+use crate::store::place::{Namespace, Place};
 use crate::store::verbs::{Act, Batch, LoadValues, StoreValue, TimeToLive};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use crate::Store;
 use crate::policy::LogId;
-use crate::store::keys::{Namespace, Place};
+use crate::store::place::{Namespace, Place};
 use crate::store::verbs::{Append, Consume, Done, Entry, LogLength};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::Store;
-use crate::store::keys::Namespace;
+use crate::store::place::Namespace;
 use crate::store::verbs::{Leave, Touch, WhoIsPresent};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::Store;
-use crate::store::keys::{Namespace, Place};
+use crate::store::place::{Namespace, Place};
 use crate::store::verbs::{Cursor, StoreValues};
 
 async fn keep(store: &Store, places: Vec<Place>, time_to_live: Duration) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use crate::Store;
-use crate::store::keys::{Namespace, Place};
+use crate::store::place::{Namespace, Place};
 use crate::store::verbs::{
     DeleteValues, DeleteValuesIf, ExpireValue, Increment, LoadValues, StoreValue, StoreValues,
     TakeValue, TimeToLive,

@@ -9,7 +9,7 @@ use super::{Memory, OnMemory, lock};
 use crate::policy::{LogId, Timestamp};
 use crate::store::StoreError;
 use crate::store::error::Kind;
-use crate::store::keys::Place;
+use crate::store::place::Place;
 use crate::store::verbs::{Append, Entry, LogLength, Part, ReadLog};
 
 pub(super) type Logs = Shelf<Place, Log>;

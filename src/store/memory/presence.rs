@@ -6,7 +6,7 @@ use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
 use crate::store::StoreError;
 use crate::store::error::Kind;
-use crate::store::keys::Place;
+use crate::store::place::Place;
 use crate::store::verbs::{Leave, Present, Touch, WhoIsPresent};
 
 pub(super) type Presences = Shelf<Place, Presence>;

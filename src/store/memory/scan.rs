@@ -1,5 +1,5 @@
 use super::{Memory, lock};
-use crate::store::keys::PlacePrefix;
+use crate::store::place::PlacePrefix;
 use crate::store::verbs::Page;
 
 impl Memory {

@@ -5,7 +5,7 @@ use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
 use crate::store::StoreError;
 use crate::store::error::Kind;
-use crate::store::keys::Place;
+use crate::store::place::Place;
 use crate::store::verbs::{
     DeleteValues, DeleteValuesIf, ExpireValue, Increment, LoadValues, StoreValue, StoreValues,
     TakeValue, TimeToLive,

@@ -6,7 +6,7 @@ use super::command::Command;
 use super::{Lane, Redis, Servers, Unexpected, reply};
 use crate::store::StoreError;
 use crate::store::error::Kind;
-use crate::store::keys::PlacePrefix;
+use crate::store::place::PlacePrefix;
 use crate::store::verbs::{Cursor, Page, ScanTarget};
 
 /// How many keys the server looks at for one page: more would hold others up.

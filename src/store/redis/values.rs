@@ -7,7 +7,8 @@ use super::command::{Command, DELETE_IF, INCREMENT};
 use super::session::millis;
 use super::{Lane, OnRedis, Request, Unexpected, reply};
 use crate::store::StoreError;
-use crate::store::keys::{Keys, Place};
+use crate::store::keys::Keys;
+use crate::store::place::Place;
 use crate::store::verbs::{
     DeleteValues, DeleteValuesIf, ExpireValue, Increment, LoadValues, StoreValue, StoreValues,
     TakeValue, TimeToLive,

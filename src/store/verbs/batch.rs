@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Verb;
 use crate::store::StoreError;
-use crate::store::keys::Place;
+use crate::store::place::Place;
 
 /// Several acts on places in one cluster slot, all of them or none, and nothing of others in
 /// between. Answers each in its place, with 1 or 0 for whether it did something, or the sum.

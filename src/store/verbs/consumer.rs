@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::{Entry, Verb};
 use crate::policy::LogId;
-use crate::store::keys::Place;
+use crate::store::place::Place;
 
 /// Hands up to `limit` entries of a log to a worker of a group: first those that were handed out
 /// `again_after` ago or longer and are not done, then new ones, each in their order. A group begins

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Verb;
 use crate::policy::LogId;
 use crate::store::StoreError;
-use crate::store::keys::Place;
+use crate::store::place::Place;
 
 /// Appends an entry to a log, and keeps the whole log for `retention` from now on. Its id is higher
 /// than every one before. Beyond about `max_len` entries the oldest are dropped.

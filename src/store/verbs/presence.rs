@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Verb;
-use crate::store::keys::Place;
+use crate::store::place::Place;
 
 /// Notes that somebody is present for this long from now on, whatever was noted before.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-use crate::store::keys::Place;
+use crate::store::place::Place;
 
 /// One of the servers that together hold all keys: its name, or nothing where there is one alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Verb;
 use crate::store::StoreError;
-use crate::store::keys::Place;
+use crate::store::place::Place;
 
 /// The values at these places, in their order. Absent, expired and no string at all are `None`.
 #[derive(Clone, Debug)]
