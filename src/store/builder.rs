@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::environment::Configured;
 use super::handle::Backend;
+use super::keys::is_plain_name;
 use super::memory::Memory;
 use super::redis::Redis;
 use super::target::{Login, Secret, Target};
@@ -276,9 +277,6 @@ fn target(url: &str) -> Result<Option<Target>, StoreError> {
 
 /// What a key prefix may be; otherwise the rule, in words.
 pub(super) fn check_prefix(prefix: &str) -> Result<(), &'static str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    if (1..=64).contains(&prefix.len()) && prefix.bytes().all(plain) {
-        return Ok(());
-    }
-    Err("a key prefix is 1 to 64 letters, digits or any of - _ . :")
+    let rule = "a key prefix is 1 to 64 letters, digits or any of - _ . :";
+    is_plain_name(prefix).then_some(()).ok_or(rule)
 }

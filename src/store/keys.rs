@@ -231,6 +231,13 @@ impl Keys {
     }
 }
 
+/// Whether a name of the program's may be part of keys as it is: it has 1 to 64 letters, digits or
+/// any of `-_.:`.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(plain)
+}
+
 const VALUE: &str = ":value:";
 
 /// An IPv6 address in full; a fingerprint in braces is shorter.

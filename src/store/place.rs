@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::StoreError;
 use super::error::Kind;
+use super::keys::is_plain_name;
 
 /// The longest text that a handler can name something by, in bytes.
 const LONGEST_TEXT: usize = 512;
@@ -65,9 +66,8 @@ impl Namespace {
     /// As [`StoreBuilder::prefix`](super::StoreBuilder::prefix).
     #[track_caller]
     pub(crate) fn new(name: &str) -> Namespace {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
         assert!(
-            (1..=64).contains(&name.len()) && name.bytes().all(plain),
+            is_plain_name(name),
             "a name is 1 to 64 letters, digits or any of - _ . : (got {name:?}); text of a user \
              goes into keys"
         );
