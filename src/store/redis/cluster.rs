@@ -33,12 +33,17 @@ pub(super) struct Cluster {
     task: AbortHandle,
 }
 
-pub(super) struct Shared {
-    pub(super) seeds: Vec<HostPort>,
+/// Where the cluster is, and how to speak to it.
+pub(super) struct Seeds {
+    pub(super) places: Vec<HostPort>,
     pub(super) access: Access,
     pub(super) limits: Limits,
     pub(super) connections: usize,
     pub(super) read_from_replicas: bool,
+}
+
+pub(super) struct Shared {
+    pub(super) seeds: Seeds,
     pub(super) status: Arc<Status>,
     pub(super) map: ArcSwap<SlotMap>,
     /// Every node that is connected to; a replica has a place of its own beside its role of a
@@ -59,15 +64,6 @@ const REDIRECTS: usize = 2;
 
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Where the cluster is, and how to speak to it.
-pub(super) struct Seeds {
-    pub(super) places: Vec<HostPort>,
-    pub(super) access: Access,
-    pub(super) limits: Limits,
-    pub(super) connections: usize,
-    pub(super) read_from_replicas: bool,
-}
-
 impl Cluster {
     /// Asks for the slots, and connects to every primary.
     pub(super) async fn start(seeds: Seeds, status: Arc<Status>) -> Result<Cluster, StoreError> {
@@ -77,9 +73,9 @@ impl Cluster {
         places.sort_unstable();
         places.dedup();
         let nodes = places.into_iter().map(async |place| {
-            let whereabouts = Whereabouts::Fixed(shared.access.at(place));
-            let Shared { limits, connections, status, .. } = &*shared;
-            let node = Node::start(&whereabouts, limits, *connections, status).await?;
+            let Seeds { access, limits, connections, .. } = &shared.seeds;
+            let whereabouts = Whereabouts::Fixed(access.at(place));
+            let node = Node::start(&whereabouts, limits, *connections, &shared.status).await?;
             Ok::<_, StoreError>(((place.clone(), Role::Primary), Arc::new(node)))
         });
         let nodes = try_join_all(nodes).await?;
@@ -130,7 +126,7 @@ impl Cluster {
     }
 
     /// The nodes that keep slots. Without one of them, what is found is not all.
-    pub(super) fn primaries(&self) -> Result<Vec<ScanTarget>, StoreError> {
+    pub(super) fn primaries(&self) -> Result<Vec<(ScanTarget, Arc<Node>)>, StoreError> {
         let map = self.shared.map.load();
         if !map.is_whole() {
             self.shared.stale.notify_one();
@@ -140,7 +136,7 @@ impl Cluster {
         let keeps =
             |node: &Arc<Node>| map.owners().iter().any(|owner| Arc::ptr_eq(&owner.primary, node));
         let found = nodes.iter().filter(|(_, node)| keeps(node));
-        Ok(found.map(|((place, _), _)| ScanTarget(place.to_string())).collect())
+        Ok(found.map(|((place, _), node)| (ScanTarget(place.to_string()), node.clone())).collect())
     }
 
     /// The node of that name, if it still is there.
@@ -157,7 +153,7 @@ impl Cluster {
     pub(super) fn any_endpoint(&self) -> Result<Endpoint, StoreError> {
         let nodes = self.shared.nodes();
         let up = nodes.iter().find(|((_, role), node)| *role == Role::Primary && node.is_up());
-        let place = up.map(|((place, _), _)| self.shared.access.at(place));
+        let place = up.map(|((place, _), _)| self.shared.seeds.access.at(place));
         place.ok_or(StoreError::new(Kind::Unavailable))
     }
 }
@@ -179,13 +175,8 @@ impl Drop for Cluster {
 
 impl Shared {
     fn new(seeds: Seeds, status: Arc<Status>) -> Arc<Shared> {
-        let Seeds { places, access, limits, connections, read_from_replicas } = seeds;
         Arc::new(Shared {
-            seeds: places,
-            access,
-            limits,
-            connections,
-            read_from_replicas,
+            seeds,
             status,
             map: ArcSwap::from_pointee(SlotMap::empty()),
             nodes: Mutex::default(),
@@ -372,7 +363,7 @@ impl Shared {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seeds: Vec<String> = self.shared.seeds.iter().map(HostPort::to_string).collect();
+        let seeds: Vec<String> = self.shared.seeds.places.iter().map(HostPort::to_string).collect();
         f.debug_struct("Cluster").field("seeds", &seeds).finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use redis::Value;
 use tokio::time::Instant;
 
-use super::cluster::{Role, Shared};
+use super::cluster::{Role, Seeds, Shared};
 use super::command::{Command, Lane, Request};
 use super::node::Node;
 use super::slots::{Range, SlotMap, ranges};
@@ -37,7 +37,8 @@ const NO_SLOTS: &str = "the cluster has no slots yet";
 impl Shared {
     pub(super) fn node_at(&self, place: &HostPort, role: Role) -> Arc<Node> {
         let connect = || {
-            let mut endpoint = self.access.at(place);
+            let Seeds { access, limits, connections, .. } = &self.seeds;
+            let mut endpoint = access.at(place);
             endpoint.access.reads_only = role == Role::Replica;
             let whereabouts = Whereabouts::Fixed(endpoint);
             // A replica that is away is not missed, so it is nothing to the store's health.
@@ -45,7 +46,7 @@ impl Shared {
                 Role::Primary => self.status.clone(),
                 Role::Replica => self.status.of_replica(),
             };
-            Node::start_lazy(&whereabouts, &self.limits, self.connections, &status).into()
+            Node::start_lazy(&whereabouts, limits, *connections, &status).into()
         };
         self.nodes().entry((place.clone(), role)).or_insert_with(connect).clone()
     }
@@ -56,8 +57,8 @@ impl Shared {
     /// on waits, while a call by the map never does.
     #[expect(clippy::disallowed_methods, reason = "a deadline is counted from now on")]
     pub(super) async fn adopt(&self, ranges: &[Range]) {
-        let replica =
-            |place: &HostPort| self.read_from_replicas.then(|| self.node_at(place, Role::Replica));
+        let from_replicas = self.seeds.read_from_replicas;
+        let replica = |place: &HostPort| from_replicas.then(|| self.node_at(place, Role::Replica));
         let map = SlotMap::new(ranges, |place| self.node_at(place, Role::Primary), replica);
         let named = |(place, role): &(HostPort, Role)| match role {
             Role::Primary => ranges.iter().any(|range| range.primary == *place),
@@ -80,7 +81,7 @@ impl Shared {
                 tokio::select! {
                     () = self.stale.notified() => {}
                     _ = health.wait_for(|health| !health.is_up()) => {}
-                    () = tokio::time::sleep(REFRESH), if self.read_from_replicas => {}
+                    () = tokio::time::sleep(REFRESH), if self.seeds.read_from_replicas => {}
                 }
             }
             if let Ok(ranges) = self.discover().await {
@@ -110,7 +111,7 @@ impl Shared {
 
     #[expect(clippy::disallowed_methods, reason = "a deadline is counted from now on")]
     async fn ask_for_slots(&self, place: &HostPort, node: &Node) -> Result<Vec<Range>, StoreError> {
-        let by = Instant::now() + self.limits.deadline;
+        let by = Instant::now() + self.seeds.limits.deadline;
         let slots = Request::One(Command::keyless("CLUSTER").arg("SLOTS"));
         let reply = node.call(&slots, Lane::Verdict, by).await.map_err(|failed| failed.error)?;
         ranges(reply, place).map_err(|_| StoreError::new(Kind::UnexpectedReply))
@@ -119,7 +120,7 @@ impl Shared {
     pub(super) async fn ask_seeds(&self) -> Result<Vec<Range>, StoreError> {
         // All at once: some may hang, and nobody waits for them then.
         let mut answers: FuturesUnordered<_> =
-            self.seeds.iter().map(|seed| self.ask_in_time(seed)).collect();
+            self.seeds.places.iter().map(|seed| self.ask_in_time(seed)).collect();
         let mut failed = None;
         while let Some(answer) = answers.next().await {
             match answer {
@@ -132,11 +133,11 @@ impl Shared {
 
     async fn ask_in_time(&self, seed: &HostPort) -> Result<Vec<Range>, StoreError> {
         let asked = tokio::time::timeout(DISCOVERY, self.ask_seed(seed)).await;
-        asked.unwrap_or_else(|_| Err(self.access.at(seed).error(Kind::Timeout)))
+        asked.unwrap_or_else(|_| Err(self.seeds.access.at(seed).error(Kind::Timeout)))
     }
 
     async fn ask_seed(&self, seed: &HostPort) -> Result<Vec<Range>, StoreError> {
-        let endpoint = self.access.at(seed);
+        let endpoint = self.seeds.access.at(seed);
         let (mut connection, driver) = endpoint.connect().await?;
         let mut slots = redis::cmd("CLUSTER");
         slots.arg("SLOTS");

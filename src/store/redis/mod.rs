@@ -57,7 +57,7 @@ use self::whereabouts::Whereabouts;
 use super::health::Health;
 use super::keys::Keys;
 use super::target::{HostPort, Target, Topology};
-use super::verbs::Verb;
+use super::verbs::{ScanTarget, Verb};
 use super::{Settings, StoreError};
 use crate::policy::Timestamp;
 
@@ -215,13 +215,11 @@ impl Redis {
         }
     }
 
-    /// Every server that holds keys.
-    fn primaries(&self) -> Result<Vec<Arc<Node>>, StoreError> {
+    /// Every server that holds keys, and what a scan calls it.
+    fn primaries(&self) -> Result<Vec<(ScanTarget, Arc<Node>)>, StoreError> {
         match &*self.servers {
-            Servers::One { node, .. } => Ok(vec![node.clone()]),
-            Servers::Many(cluster) => {
-                cluster.primaries()?.iter().map(|target| cluster.primary(target)).collect()
-            }
+            Servers::One { node, .. } => Ok(vec![(ScanTarget::default(), node.clone())]),
+            Servers::Many(cluster) => cluster.primaries(),
         }
     }
 

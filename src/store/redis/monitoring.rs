@@ -40,7 +40,7 @@ impl OnRedis for ReadInfo {
     /// Asks every server that holds keys: each has a part of the whole.
     async fn on_cluster(self, redis: &Redis) -> Result<Reported, StoreError> {
         let by = redis.by(Lane::Verdict);
-        let asked = redis.primaries()?.into_iter().map(|node| async move {
+        let asked = redis.primaries()?.into_iter().map(|(_, node)| async move {
             let reply = node.call(&self.request(&redis.keys), Lane::Verdict, by).await;
             Ok::<_, StoreError>(ReadInfo::answer(reply.map_err(|failed| failed.error)?)?)
         });

@@ -15,10 +15,7 @@ const LOOKED_AT: usize = 500;
 impl Redis {
     /// The servers that together hold all keys.
     pub(crate) fn scan_targets(&self) -> Result<Vec<ScanTarget>, StoreError> {
-        match &*self.servers {
-            Servers::One { .. } => Ok(vec![ScanTarget::default()]),
-            Servers::Many(cluster) => cluster.primaries(),
-        }
+        Ok(self.primaries()?.into_iter().map(|(target, _)| target).collect())
     }
 
     /// Sends a request to one of them, within the deadline.
