@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use redis::Value;
 use tokio::time::Instant;
 
 use super::cluster::{Role, Seeds, Shared};
@@ -137,19 +136,9 @@ impl Shared {
     }
 
     async fn ask_seed(&self, seed: &HostPort) -> Result<Vec<Range>, StoreError> {
-        let endpoint = self.seeds.access.at(seed);
-        let (mut connection, driver) = endpoint.connect().await?;
         let mut slots = redis::cmd("CLUSTER");
         slots.arg("SLOTS");
-        let reply = tokio::select! {
-            biased;
-            reply = connection.send_packed_command(&slots) => reply,
-            () = driver => return Err(endpoint.error(Kind::Unavailable)),
-        };
-        let reply = reply.and_then(Value::extract_error).map_err(|error| match error.code() {
-            Some("ERR") => StoreError::about(Kind::WrongTopology, NO_CLUSTER),
-            _ => endpoint.error_of(&error),
-        })?;
+        let reply = self.seeds.access.at(seed).ask(&slots, NO_CLUSTER).await?;
         let ranges = ranges(reply, seed).map_err(|_| StoreError::new(Kind::UnexpectedReply))?;
         if ranges.is_empty() {
             return Err(StoreError::about(Kind::WrongTopology, NO_SLOTS));

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, RedisConnectionInfo, RedisError, Value};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -68,6 +68,21 @@ impl Endpoint {
             }
             _ => error,
         }
+    }
+
+    /// Asks one thing, on a connection that is made for it. A server that does not know the command is
+    /// not what was looked for, which `not_known` says.
+    pub(super) async fn ask(&self, question: &Cmd, not_known: &str) -> Result<Value, StoreError> {
+        let (mut connection, driver) = self.connect().await?;
+        let reply = tokio::select! {
+            biased;
+            reply = connection.send_packed_command(question) => reply,
+            () = driver => return Err(self.error(Kind::Unavailable)),
+        };
+        reply.and_then(Value::extract_error).map_err(|error| match error.code() {
+            Some("ERR") => StoreError::about(Kind::WrongTopology, not_known),
+            _ => self.error_of(&error),
+        })
     }
 
     /// A connection that only listens.

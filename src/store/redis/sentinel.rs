@@ -74,21 +74,9 @@ impl Sentinels {
 
     async fn ask(&self, place: &HostPort) -> Result<HostPort, StoreError> {
         let endpoint = self.access.at(place);
-        let asking = async {
-            let (mut connection, driver) = endpoint.connect().await?;
-            let mut ask = redis::cmd("SENTINEL");
-            ask.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
-            tokio::select! {
-                biased;
-                reply = connection.send_packed_command(&ask) => {
-                    reply.and_then(Value::extract_error).map_err(|error| match error.code() {
-                        Some("ERR") => StoreError::about(Kind::WrongTopology, NO_SENTINEL),
-                        _ => endpoint.error_of(&error),
-                    })
-                }
-                () = driver => Err(endpoint.error(Kind::Unavailable)),
-            }
-        };
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
+        let asking = endpoint.ask(&question, NO_SENTINEL);
         let asked = tokio::time::timeout(self.timeout, asking).await;
         let reply = asked.unwrap_or_else(|_| Err(endpoint.error(Kind::Timeout)));
         let reply = reply.map_err(|error| match error {
