@@ -14,6 +14,7 @@ use super::command::{Command, Lane, Request};
 use super::endpoint::{Access, Endpoint};
 use super::node::Node;
 use super::redirect::{Failed, Redirect};
+use super::reply::{self, Unexpected};
 use super::slots::{SlotMap, slot};
 use super::status::Status;
 use super::supervisor::Limits;
@@ -235,7 +236,7 @@ impl Shared {
             let part = group.iter().map(|index| commands[*index].clone()).collect();
             match node.call(&Request::Together(part), lane, by).await {
                 Ok(Value::Array(replies)) if replies.len() == group.len() => Ok(replies),
-                Ok(_) => Err(StoreError::new(Kind::UnexpectedReply)),
+                Ok(_) => Err(Unexpected.into()),
                 Err(failed) => Err(self.noted(failed.error)),
             }
         });
@@ -314,18 +315,14 @@ impl Shared {
         // A script is loaded before: it could not be called again without asking again.
         let asking = [command.load(), Some(Command::keyless("ASKING")), Some(command.clone())];
         let together = Request::Together(asking.into_iter().flatten().collect());
-        match node.call(&together, lane, by).await? {
-            Value::Array(mut replies) => match replies.pop() {
-                Some(Value::ServerError(error)) => {
-                    let error = error.into();
-                    let redirect = node.address().and_then(|from| Redirect::of(&error, from));
-                    let code = error.code().unwrap_or_default();
-                    Err(Failed { error: StoreError::reply(code), redirect })
-                }
-                Some(reply) => Ok(reply),
-                None => Err(StoreError::new(Kind::UnexpectedReply).into()),
-            },
-            _ => Err(StoreError::new(Kind::UnexpectedReply).into()),
+        match reply::list(node.call(&together, lane, by).await?)?.pop().ok_or(Unexpected)? {
+            Value::ServerError(error) => {
+                let error = error.into();
+                let redirect = node.address().and_then(|from| Redirect::of(&error, from));
+                let code = error.code().unwrap_or_default();
+                Err(Failed { error: StoreError::reply(code), redirect })
+            }
+            reply => Ok(reply),
         }
     }
 

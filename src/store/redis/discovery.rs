@@ -113,7 +113,7 @@ impl Shared {
         let by = Instant::now() + self.seeds.limits.deadline;
         let slots = Request::One(Command::keyless("CLUSTER").arg("SLOTS"));
         let reply = node.call(&slots, Lane::Verdict, by).await.map_err(|failed| failed.error)?;
-        ranges(reply, place).map_err(|_| StoreError::new(Kind::UnexpectedReply))
+        Ok(ranges(reply, place)?)
     }
 
     pub(super) async fn ask_seeds(&self) -> Result<Vec<Range>, StoreError> {
@@ -139,7 +139,7 @@ impl Shared {
         let mut slots = redis::cmd("CLUSTER");
         slots.arg("SLOTS");
         let reply = self.seeds.access.at(seed).ask(&slots, NO_CLUSTER).await?;
-        let ranges = ranges(reply, seed).map_err(|_| StoreError::new(Kind::UnexpectedReply))?;
+        let ranges = ranges(reply, seed)?;
         if ranges.is_empty() {
             return Err(StoreError::about(Kind::WrongTopology, NO_SLOTS));
         }

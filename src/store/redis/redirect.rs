@@ -1,5 +1,6 @@
 use redis::RedisError;
 
+use super::reply::Unexpected;
 use crate::store::StoreError;
 use crate::store::target::{Address, HostPort};
 
@@ -45,6 +46,12 @@ fn place(error: &RedisError, from: &Address) -> Option<HostPort> {
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Failed {
         Failed { error, redirect: None }
+    }
+}
+
+impl From<Unexpected> for Failed {
+    fn from(unexpected: Unexpected) -> Failed {
+        StoreError::from(unexpected).into()
     }
 }
 

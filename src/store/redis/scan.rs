@@ -5,7 +5,6 @@ use redis::Value;
 use super::command::Command;
 use super::{Lane, Redis, Servers, Unexpected, reply};
 use crate::store::StoreError;
-use crate::store::error::Kind;
 use crate::store::place::PlacePrefix;
 use crate::store::verbs::{Cursor, Page, ScanTarget};
 
@@ -40,8 +39,7 @@ impl Redis {
             .arg(self.keys.values_glob(prefix))
             .arg("COUNT")
             .arg(LOOKED_AT);
-        let (next, keys) = page(self.call_on(target, scan).await?)
-            .map_err(|Unexpected| StoreError::new(Kind::UnexpectedReply))?;
+        let (next, keys) = page(self.call_on(target, scan).await?)?;
         // The server may list a key more than once, while its table grows or shrinks.
         let places: HashSet<_> =
             keys.iter().filter_map(|key| self.keys.place_of_value(key)).collect();

@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use redis::Value;
 
 use super::endpoint::{Access, Endpoint};
-use super::reply;
+use super::reply::{self, Unexpected};
 use crate::policy::breaker::backoff;
 use crate::store::StoreError;
 use crate::store::error::Kind;
@@ -91,7 +91,7 @@ impl Sentinels {
                 let unknown = format!("the Sentinels know no service {:?}", self.service);
                 Err(StoreError::about(Kind::WrongTopology, unknown))
             }
-            named => primary(named).ok_or(StoreError::new(Kind::UnexpectedReply)),
+            named => Ok(primary(named).ok_or(Unexpected)?),
         }
     }
 
