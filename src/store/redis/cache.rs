@@ -3,8 +3,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::command::{Command, KEEP_RESPONSE, LIST_RESPONSE, PURGE, STORE_RESPONSE};
-use super::session::millis;
+use super::command::{Command, KEEP_RESPONSE, LIST_RESPONSE, PURGE, STORE_RESPONSE, millis};
 use super::{Lane, OnRedis, Redis, Request, Unexpected, reply};
 use crate::policy::caching::StoredResponse;
 use crate::store::StoreError;
@@ -44,10 +43,8 @@ impl OnRedis for LoadResponse {
 
 /// What was never purged, or is unreadable, has the first number of all.
 fn purge_number(reply: Value) -> Result<LastPurge, Unexpected> {
-    let number = reply::bytes(reply)?
-        .and_then(|digits| std::str::from_utf8(&digits).ok()?.parse().ok())
-        .unwrap_or_default();
-    Ok(LastPurge(number))
+    let number = reply::bytes(reply)?.and_then(|digits| reply::parsed(&digits));
+    Ok(LastPurge(number.unwrap_or_default()))
 }
 
 impl OnRedis for StoreResponse {
@@ -67,7 +64,7 @@ impl OnRedis for StoreResponse {
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
-        Ok(reply::integer(&reply)? == 1)
+        reply::is_one(&reply)
     }
 
     /// The response waits where no look-up finds it; its tags take it into their indexes, each unless
@@ -97,8 +94,8 @@ impl OnRedis for StoreResponse {
             .arg("");
         let all = self.tags.iter().map(list).chain([uri]).collect();
         let mut kept = true;
-        for reply in reply::list(redis.call(Request::Together(all), Lane::Verdict).await?)? {
-            kept &= reply::integer(&reply::extracted(reply)?)? == 1;
+        for listed in reply::all(redis.call(Request::Together(all), Lane::Verdict).await?)? {
+            kept &= reply::is_one(&listed)?;
         }
         if !kept {
             redis.call(Command::new("UNLINK").arg(pending), Lane::Verdict).await?;
@@ -108,7 +105,7 @@ impl OnRedis for StoreResponse {
         let keep = Command::script(&KEEP_RESPONSE, &[pending, keys.response(&self.response)])
             .arg(millis(time_to_live))
             .arg(head);
-        Ok(reply::integer(&redis.call(keep, Lane::Verdict).await?)? == 1)
+        Ok(reply::is_one(&redis.call(keep, Lane::Verdict).await?)?)
     }
 }
 
@@ -125,8 +122,8 @@ impl OnRedis for PurgeUri {
         let mark = redis.mark(&self.uri).await?;
         let unlink = redis.unlink(&self.uri);
         // In one slot, so one after the other.
-        let replies = redis.call(Request::Together(vec![mark, unlink]), Lane::Verdict).await?;
-        reply::list(replies)?.into_iter().try_for_each(|reply| reply::extracted(reply).map(drop))
+        let both = Request::Together(vec![mark, unlink]);
+        reply::all(redis.call(both, Lane::Verdict).await?).map(drop)
     }
 }
 
@@ -191,14 +188,13 @@ impl Redis {
             // What is no name of ours names nothing, and only leaves the list.
             let names = members.iter().filter_map(|member| Fingerprint::from_bytes(member));
             let unlink = Request::Together(names.map(|name| self.unlink(&name)).collect());
-            for unlinked in reply::list(self.call(unlink, Lane::Bulk).await?)? {
-                dropped += reply::count(&reply::extracted(unlinked)?)?;
+            for unlinked in reply::all(self.call(unlink, Lane::Bulk).await?)? {
+                dropped += reply::count(&unlinked)?;
             }
             let forget = Command::new("ZREM").arg(key).arg(&members);
             let both = Request::Together(vec![forget, list.clone()]);
-            let [forgotten, next] = reply::array(self.call(both, Lane::Bulk).await?)?;
-            reply::extracted(forgotten)?;
-            listed = next;
+            let mut replies = reply::all(self.call(both, Lane::Bulk).await?)?;
+            listed = replies.pop().ok_or(Unexpected)?;
         }
     }
 }

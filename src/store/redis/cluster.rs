@@ -163,8 +163,7 @@ impl Cluster {
 fn as_by_mget(reply: Value) -> Result<Value, StoreError> {
     match reply {
         Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Value::Nil),
-        Value::ServerError(error) => Err(StoreError::reply(error.code())),
-        value => Ok(value),
+        reply => reply::extracted(reply),
     }
 }
 

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, ToRedisArgs, Value};
@@ -188,6 +189,11 @@ impl Command {
         let (reply,) = Box::pin(again.query_async(connection)).await?;
         Ok(reply)
     }
+}
+
+/// Redis refuses a time to live of 0, and one that passes its clock's range.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, u64::MAX >> 12)
 }
 
 /// Never the arguments: they hold keys and payloads.

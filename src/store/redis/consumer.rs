@@ -1,8 +1,7 @@
 use redis::Value;
 
-use super::command::{CONSUME, Command};
+use super::command::{CONSUME, Command, millis};
 use super::log::entries;
-use super::session::millis;
 use super::{Lane, OnRedis, Request, Unexpected, reply};
 use crate::store::keys::Keys;
 use crate::store::verbs::{Consume, Done, Entry};

@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::command::{Command, DELETE_IF, LOCK, RENEW};
-use super::session::millis;
+use super::command::{Command, DELETE_IF, LOCK, RENEW, millis};
 use super::{OnRedis, Request, Unexpected, reply};
 use crate::store::keys::Keys;
 use crate::store::verbs::{AcquireLock, ReleaseLock, RenewLock};
@@ -35,7 +34,7 @@ impl OnRedis for RenewLock {
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
-        Ok(reply::integer(&reply)? == 1)
+        reply::is_one(&reply)
     }
 }
 
@@ -45,7 +44,7 @@ impl OnRedis for ReleaseLock {
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
-        Ok(reply::integer(&reply)? == 1)
+        reply::is_one(&reply)
     }
 }
 

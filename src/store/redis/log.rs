@@ -1,8 +1,7 @@
 use bytes::Bytes;
 use redis::Value;
 
-use super::command::Command;
-use super::session::millis;
+use super::command::{Command, millis};
 use super::{Lane, OnRedis, Request, Unexpected, reply};
 use crate::policy::LogId;
 use crate::store::StoreError;
@@ -87,5 +86,5 @@ fn entry(reply: Value) -> Result<Entry, Unexpected> {
 }
 
 fn log_id(text: &[u8]) -> Result<LogId, Unexpected> {
-    std::str::from_utf8(text).ok().and_then(|id| id.parse().ok()).ok_or(Unexpected)
+    reply::parsed(text).ok_or(Unexpected)
 }

@@ -174,7 +174,7 @@ impl Redis {
         let request = verb.request(&self.keys);
         let mut reply = self.send(&request, V::LANE, V::FROM_REPLICA).await?;
         if V::ALL_OR_ERROR {
-            reply = reply::all(reply)?;
+            reply = redis::Value::Array(reply::all(reply)?);
         }
         V::answer(reply).map_err(StoreError::from)
     }

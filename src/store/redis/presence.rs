@@ -1,7 +1,6 @@
 use redis::Value;
 
-use super::command::{Command, PRESENCE_LIST, PRESENCE_TOUCH};
-use super::session::millis;
+use super::command::{Command, PRESENCE_LIST, PRESENCE_TOUCH, millis};
 use super::{Lane, OnRedis, Request, Unexpected, reply};
 use crate::store::keys::Keys;
 use crate::store::verbs::{Leave, Present, Touch, WhoIsPresent};

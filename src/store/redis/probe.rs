@@ -145,7 +145,7 @@ async fn has_others(connection: &mut MultiplexedConnection) -> bool {
 fn server_time(time: Value) -> Result<Timestamp, reply::Unexpected> {
     let [seconds, micros] = reply::array(time)?.map(|part| {
         let digits = reply::bytes(part)?.ok_or(reply::Unexpected)?;
-        std::str::from_utf8(&digits).ok().and_then(|it| it.parse().ok()).ok_or(reply::Unexpected)
+        reply::parsed(&digits).ok_or(reply::Unexpected)
     });
     let (seconds, micros): (u64, u64) = (seconds?, micros?);
     Ok(Timestamp(seconds * 1_000_000 + micros))

@@ -226,7 +226,7 @@ impl OnRedis for Block {
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
-        Ok(reply::integer(&reply)? == 1)
+        reply::is_one(&reply)
     }
 }
 
@@ -239,7 +239,7 @@ impl OnRedis for Reset {
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
-        Ok(reply::integer(&reply)? == 1)
+        reply::is_one(&reply)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Reads replies. The redis crate's own conversions put the reply into their errors, and a reply
 //! holds sessions and bodies; these say nothing but that it was unexpected.
 
+use std::str::FromStr;
+
 use redis::Value;
 
 use crate::store::StoreError;
@@ -25,9 +27,12 @@ pub(super) fn extracted(reply: Value) -> Result<Value, StoreError> {
 }
 
 /// Several replies, none of which is an error.
-pub(super) fn all(replies: Value) -> Result<Value, StoreError> {
-    let replies: Result<Vec<Value>, _> = list(replies)?.into_iter().map(extracted).collect();
-    replies.map(Value::Array)
+pub(super) fn all(replies: Value) -> Result<Vec<Value>, StoreError> {
+    list(replies)?.into_iter().map(extracted).collect()
+}
+
+pub(super) fn okay(value: &Value) -> Result<(), Unexpected> {
+    matches!(value, Value::Okay).then_some(()).ok_or(Unexpected)
 }
 
 pub(super) fn integer(value: &Value) -> Result<i64, Unexpected> {
@@ -40,6 +45,11 @@ pub(super) fn integer(value: &Value) -> Result<i64, Unexpected> {
 /// An integer that is not negative.
 pub(super) fn count(value: &Value) -> Result<u64, Unexpected> {
     integer(value)?.try_into().map_err(|_| Unexpected)
+}
+
+/// Whether it was done, as a script or command says that by a number.
+pub(super) fn is_one(value: &Value) -> Result<bool, Unexpected> {
+    Ok(integer(value)? == 1)
 }
 
 pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>, Unexpected> {
@@ -71,6 +81,11 @@ pub(super) fn list(value: Value) -> Result<Vec<Value>, Unexpected> {
         Value::Array(values) => Ok(values),
         _ => Err(Unexpected),
     }
+}
+
+/// What a text spells, if it spells one.
+pub(super) fn parsed<T: FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Text in whichever form the protocol has for it; bytes that are no UTF-8 are replaced.

@@ -1,8 +1,6 @@
-use std::time::Duration;
-
 use redis::Value;
 
-use super::command::{Command, SAVE_SESSION};
+use super::command::{Command, SAVE_SESSION, millis};
 use super::{OnRedis, Request, Unexpected, reply};
 use crate::policy::session::Record;
 use crate::store::keys::Keys;
@@ -39,7 +37,7 @@ impl OnRedis for CreateSession {
     }
 
     fn answer(reply: Value) -> Result<(), Unexpected> {
-        matches!(reply, Value::Okay).then_some(()).ok_or(Unexpected)
+        reply::okay(&reply)
     }
 }
 
@@ -84,8 +82,3 @@ fn last_byte(max_size: usize) -> usize {
 
 /// No string on Redis is longer, unless it is told otherwise.
 const LONGEST_STRING: usize = 512 << 20;
-
-/// Redis refuses a time to live of 0, and one that passes its clock's range.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, u64::MAX >> 12)
-}

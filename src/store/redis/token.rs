@@ -1,7 +1,6 @@
 use redis::Value;
 
-use super::command::{Command, REVOKE_SUBJECT};
-use super::session::millis;
+use super::command::{Command, REVOKE_SUBJECT, millis};
 use super::{OnRedis, Request, Unexpected, reply};
 use crate::policy::Timestamp;
 use crate::policy::revocation::{LONGEST_TOKEN, Revocations};
@@ -19,9 +18,8 @@ impl OnRedis for CheckRevoked {
         let mut found = reply::list(reply)?.into_iter().map(reply::bytes);
         let token = found.next().ok_or(Unexpected)??.is_some();
         let subject_until = found.next().transpose()?.flatten().map(|until| {
-            let micros = std::str::from_utf8(&until).ok().and_then(|it| it.parse().ok());
             // Something is remembered about the subject, so something was revoked.
-            Timestamp(micros.unwrap_or(u64::MAX))
+            Timestamp(reply::parsed(&until).unwrap_or(u64::MAX))
         });
         Ok(Revocations { token, subject_until })
     }
@@ -38,7 +36,7 @@ impl OnRedis for RevokeToken {
     }
 
     fn answer(reply: Value) -> Result<(), Unexpected> {
-        matches!(reply, Value::Okay).then_some(()).ok_or(Unexpected)
+        reply::okay(&reply)
     }
 }
 

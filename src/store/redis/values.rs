@@ -3,8 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
-use super::command::{Command, DELETE_IF, INCREMENT};
-use super::session::millis;
+use super::command::{Command, DELETE_IF, INCREMENT, millis};
 use super::{Lane, OnRedis, Request, Unexpected, reply};
 use crate::store::StoreError;
 use crate::store::keys::Keys;
@@ -65,7 +64,7 @@ impl OnRedis for StoreValues {
     }
 
     fn answer(reply: Value) -> Result<Vec<Result<(), StoreError>>, Unexpected> {
-        reply::each(reply, |reply| matches!(reply, Value::Okay).then_some(()).ok_or(Unexpected))
+        reply::each(reply, reply::okay)
     }
 }
 
@@ -75,7 +74,7 @@ impl OnRedis for DeleteValues {
     }
 
     fn answer(reply: Value) -> Result<Vec<Result<bool, StoreError>>, Unexpected> {
-        reply::each(reply, is_one)
+        reply::each(reply, reply::is_one)
     }
 }
 
@@ -90,7 +89,7 @@ impl OnRedis for DeleteValuesIf {
     }
 
     fn answer(reply: Value) -> Result<Vec<Result<bool, StoreError>>, Unexpected> {
-        reply::each(reply, is_one)
+        reply::each(reply, reply::is_one)
     }
 }
 
@@ -100,7 +99,7 @@ impl OnRedis for ExpireValue {
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
-        is_one(&reply)
+        reply::is_one(&reply)
     }
 }
 
@@ -128,10 +127,7 @@ impl OnRedis for Increment {
     }
 
     fn answer(reply: Value) -> Result<Option<i64>, Unexpected> {
-        reply::bytes(reply)?
-            .map(|digits| std::str::from_utf8(&digits).ok()?.parse().ok())
-            .map(|sum| sum.ok_or(Unexpected))
-            .transpose()
+        reply::bytes(reply)?.map(|sum| reply::parsed(&sum).ok_or(Unexpected)).transpose()
     }
 }
 
@@ -150,8 +146,4 @@ pub(super) fn expire(keys: &Keys, place: &Place, time_to_live: Duration) -> Comm
 
 fn bytes(reply: Value) -> Result<Option<Bytes>, Unexpected> {
     Ok(reply::bytes(reply)?.map(Bytes::from))
-}
-
-fn is_one(reply: &Value) -> Result<bool, Unexpected> {
-    Ok(reply::integer(reply)? == 1)
 }
