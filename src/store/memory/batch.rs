@@ -1,3 +1,4 @@
+use super::shelf::Full;
 use super::values::{Values, add, delete, expire, store, weight};
 use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
@@ -15,7 +16,7 @@ impl OnMemory for Batch {
             _ => true,
         };
         if !self.acts.iter().all(fits) {
-            return Err(StoreError::new(Kind::Full));
+            return Err(Full.into());
         }
         Ok(self.acts.into_iter().map(|act| done(&mut values, act, now)).collect())
     }

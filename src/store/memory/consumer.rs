@@ -1,11 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::log::Log;
-use super::shelf::Full;
 use super::{Memory, OnMemory, lock};
 use crate::policy::{LogId, Timestamp};
 use crate::store::StoreError;
-use crate::store::error::Kind;
 use crate::store::verbs::{Consume, Done, Entry};
 
 /// Workers that share a log's entries among them.
@@ -49,7 +47,7 @@ impl OnMemory for Consume {
         // Before anything is handed out, so that nothing is handed out unnoted.
         let more = Group::default().weight(&self.group) + new.len() * PENDING;
         let weight = log.total() + more + self.log.len();
-        logs.reweigh(&self.log, weight, now).map_err(|Full| StoreError::new(Kind::Full))?;
+        logs.reweigh(&self.log, weight, now)?;
         let Some(log) = logs.get(&self.log, now) else { return Ok(Vec::new()) };
 
         let Log { groups, entries, .. } = log;

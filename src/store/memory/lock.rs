@@ -1,7 +1,7 @@
-use super::shelf::{Full, Overflow, Shelf};
+use super::shelf::{Overflow, Shelf};
 use super::{Memory, OnMemory, lock};
+use crate::policy::Timestamp;
 use crate::store::StoreError;
-use crate::store::error::Kind;
 use crate::store::keys::Fingerprint;
 use crate::store::verbs::{AcquireLock, Holder, ReleaseLock, RenewLock};
 
@@ -18,6 +18,10 @@ impl Locks {
         // A lock that is forgotten has two holders: a full shelf refuses.
         Locks { held: Shelf::new(capacity, Overflow::Refuse), last_number: 0 }
     }
+
+    fn is_held_by(&mut self, holder: &Holder, name: &Fingerprint, now: Timestamp) -> bool {
+        self.held.get(name, now).is_some_and(|held| held == holder)
+    }
 }
 
 impl OnMemory for AcquireLock {
@@ -27,10 +31,7 @@ impl OnMemory for AcquireLock {
         if locks.held.get(&self.name, now).is_some() {
             return Ok(None);
         }
-        locks
-            .held
-            .insert(self.name, self.holder, 0, now.after(self.time_to_live), now)
-            .map_err(|Full| StoreError::new(Kind::Full))?;
+        locks.held.insert(self.name, self.holder, 0, now.after(self.time_to_live), now)?;
         locks.last_number = now.0.max(locks.last_number + 1);
         Ok(Some(locks.last_number))
     }
@@ -40,7 +41,7 @@ impl OnMemory for RenewLock {
     fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
         let mut locks = lock(&memory.locks);
         let now = memory.now();
-        let held = locks.held.get(&self.name, now).is_some_and(|holder| *holder == self.holder);
+        let held = locks.is_held_by(&self.holder, &self.name, now);
         if held {
             locks.held.keep_until(&self.name, now.after(self.time_to_live));
         }
@@ -52,7 +53,7 @@ impl OnMemory for ReleaseLock {
     fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
         let mut locks = lock(&memory.locks);
         let now = memory.now();
-        let held = locks.held.get(&self.name, now).is_some_and(|holder| *holder == self.holder);
+        let held = locks.is_held_by(&self.holder, &self.name, now);
         if held {
             locks.held.remove(&self.name);
         }

@@ -8,7 +8,6 @@ use super::shelf::{Full, Shelf};
 use super::{Memory, OnMemory, lock};
 use crate::policy::{LogId, Timestamp};
 use crate::store::StoreError;
-use crate::store::error::Kind;
 use crate::store::place::Place;
 use crate::store::verbs::{Append, Entry, LogLength, Part, ReadLog};
 
@@ -55,17 +54,16 @@ impl OnMemory for Append {
         let mut logs = lock(&memory.logs);
         let now = memory.now();
         let expires = now.after(self.retention);
-        let full = |Full| StoreError::new(Kind::Full);
         if logs.get(&self.log, now).is_none() {
             let (place, weight) = (self.log.clone(), self.log.len());
-            logs.insert(place, Log::default(), weight, expires, now).map_err(full)?;
+            logs.insert(place, Log::default(), weight, expires, now)?;
         }
-        let log = logs.get(&self.log, now).ok_or(Full).map_err(full)?;
+        let log = logs.get(&self.log, now).ok_or(Full)?;
         let (surplus, dropped) = log.surplus(self.max_len);
         let after = log.total() + weight(&self.entry) - dropped;
         // Before anything is dropped: a log that finds no room is as it was.
-        logs.reweigh(&self.log, self.log.len() + after, now).map_err(full)?;
-        let log = logs.get(&self.log, now).ok_or(Full).map_err(full)?;
+        logs.reweigh(&self.log, self.log.len() + after, now)?;
+        let log = logs.get(&self.log, now).ok_or(Full)?;
         log.entries.drain(..surplus);
         log.weight -= dropped;
         let id = log.push(self.entry, now);

@@ -5,7 +5,6 @@ use super::shelf::{Full, Shelf};
 use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
 use crate::store::StoreError;
-use crate::store::error::Kind;
 use crate::store::place::Place;
 use crate::store::verbs::{Leave, Present, Touch, WhoIsPresent};
 
@@ -40,18 +39,15 @@ impl OnMemory for Touch {
         let mut presences = lock(&memory.presences);
         let now = memory.now();
         let ends = now.after(time_to_live);
-        let full = |Full| StoreError::new(Kind::Full);
         if presences.get(&place, now).is_none() {
-            presences
-                .insert(place.clone(), Presence::default(), place.len(), ends, now)
-                .map_err(full)?;
+            presences.insert(place.clone(), Presence::default(), place.len(), ends, now)?;
         }
-        let presence = presences.get(&place, now).ok_or(Full).map_err(full)?;
+        let presence = presences.get(&place, now).ok_or(Full)?;
         presence.remove_ended(millis(now));
         let more = if presence.ends.contains_key(&who) { 0 } else { weight(&who) };
         let after = place.len() + presence.weight + more;
-        presences.reweigh(&place, after, now).map_err(full)?;
-        let presence = presences.get(&place, now).ok_or(Full).map_err(full)?;
+        presences.reweigh(&place, after, now)?;
+        let presence = presences.get(&place, now).ok_or(Full)?;
         presence.remove(&who);
         presence.weight += weight(&who);
         presence.by_end.insert((millis(ends), who.clone()));

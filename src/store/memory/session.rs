@@ -2,7 +2,6 @@ use super::shelf::Full;
 use super::{Memory, OnMemory, lock};
 use crate::policy::session::{Changes, Record};
 use crate::store::StoreError;
-use crate::store::error::Kind;
 use crate::store::verbs::{CreateSession, EndSession, LoadSession, SaveSession, Saved};
 
 impl OnMemory for LoadSession {
@@ -22,9 +21,8 @@ impl OnMemory for CreateSession {
     fn on_memory(self, memory: &Memory) -> Result<(), StoreError> {
         let now = memory.now();
         let weight = weight(&self.record);
-        lock(&memory.sessions)
-            .insert(self.id, self.record, weight, now.after(self.time_to_live), now)
-            .map_err(|Full| StoreError::new(Kind::Full))
+        let mut sessions = lock(&memory.sessions);
+        Ok(sessions.insert(self.id, self.record, weight, now.after(self.time_to_live), now)?)
     }
 }
 
@@ -51,7 +49,7 @@ impl OnMemory for SaveSession {
             // It fitted a moment ago, under the same lock.
             let _ =
                 sessions.insert(self.id, before, weight_before, now.after(self.time_to_live), now);
-            return Err(StoreError::new(Kind::Full));
+            return Err(Full.into());
         }
         Ok(Saved::Done)
     }

@@ -4,6 +4,8 @@ use std::hash::Hash;
 use indexmap::IndexMap;
 
 use crate::policy::Timestamp;
+use crate::store::StoreError;
+use crate::store::error::Kind;
 
 /// A map whose entries expire and whose weight is bounded.
 ///
@@ -41,6 +43,12 @@ pub(super) enum Overflow {
 /// The entry was not taken: everything on the shelf is needed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
+
+impl From<Full> for StoreError {
+    fn from(_: Full) -> StoreError {
+        StoreError::new(Kind::Full)
+    }
+}
 
 struct Slot<V> {
     value: V,
@@ -190,7 +198,7 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
     }
 
     fn with_slot(weight: usize) -> usize {
-        weight + size_of::<K>() + size_of::<Slot<V>>() + size_of::<usize>() * 4
+        weight + Self::OWN_WEIGHT
     }
 
     fn sweep(&mut self, now: Timestamp) {

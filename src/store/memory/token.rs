@@ -1,9 +1,7 @@
-use super::shelf::Full;
 use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
 use crate::policy::revocation::{LONGEST_TOKEN, Revocations};
 use crate::store::StoreError;
-use crate::store::error::Kind;
 use crate::store::verbs::{CheckRevoked, RevokeSubject, RevokeToken};
 
 impl OnMemory for CheckRevoked {
@@ -21,9 +19,7 @@ impl OnMemory for RevokeToken {
     fn on_memory(self, memory: &Memory) -> Result<(), StoreError> {
         let now = memory.now();
         let mut tokens = lock(&memory.revoked_tokens);
-        tokens
-            .insert(self.token, (), 0, now.after(self.time_to_live), now)
-            .map_err(|Full| StoreError::new(Kind::Full))
+        Ok(tokens.insert(self.token, (), 0, now.after(self.time_to_live), now)?)
     }
 }
 
@@ -33,9 +29,7 @@ impl OnMemory for RevokeSubject {
         let mut subjects = lock(&memory.revoked_subjects);
         let known = subjects.get(&self.subject, now).copied();
         let until = known.max(Some(self.until.unwrap_or(now))).unwrap_or(now);
-        subjects
-            .insert(self.subject, until, 0, now.after(LONGEST_TOKEN), now)
-            .map_err(|Full| StoreError::new(Kind::Full))?;
+        subjects.insert(self.subject, until, 0, now.after(LONGEST_TOKEN), now)?;
         Ok(until)
     }
 }

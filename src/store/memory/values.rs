@@ -1,10 +1,9 @@
 use bytes::Bytes;
 
-use super::shelf::{Full, Shelf};
+use super::shelf::Shelf;
 use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
 use crate::store::StoreError;
-use crate::store::error::Kind;
 use crate::store::place::Place;
 use crate::store::verbs::{
     DeleteValues, DeleteValuesIf, ExpireValue, Increment, LoadValues, StoreValue, StoreValues,
@@ -104,7 +103,7 @@ pub(super) fn store(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let weight = weight(&place, &value);
-    values.insert(place, value, weight, expires, now).map_err(|Full| StoreError::new(Kind::Full))
+    Ok(values.insert(place, value, weight, expires, now)?)
 }
 
 pub(super) fn delete(values: &mut Values, place: &Place, now: Timestamp) -> bool {
