@@ -10,9 +10,7 @@ use super::life::Life;
 use super::memory::{Memory, OnMemory};
 use super::place::PlacePrefix;
 use super::redis::{OnRedis, Redis};
-use super::verbs::{Cursor, Page, ScanTarget};
-
-use super::verbs::{ReadInfo, Reported};
+use super::verbs::{Cursor, Page, ReadInfo, Reported, ScanTarget};
 use super::{Health, HealthWatch, StoreBuilder, StoreError};
 use crate::observe::{self, Call};
 use crate::policy::Timestamp;
@@ -265,9 +263,7 @@ impl Store {
                 let redis = redis.clone();
                 Asking::Network(Box::pin(async move {
                     let call = Call::begin(V::NAME);
-                    let answer = redis.ask(verb).await;
-                    call.end(outcome(&answer));
-                    answer
+                    counted(call, redis.ask(verb).await)
                 }))
             }
         }
@@ -318,9 +314,7 @@ impl Store {
             }
             Backend::Redis(redis) => {
                 let call = Call::begin("scan_values");
-                let page = redis.scan_values(target, prefix, from).await;
-                call.end(outcome(&page));
-                page
+                counted(call, redis.scan_values(target, prefix, from).await)
             }
         }
     }
@@ -359,12 +353,16 @@ impl Store {
             }
             Backend::Redis(redis) => {
                 let call = Call::begin("purge_tag");
-                let purged = redis.purge_tag(tag).await;
-                call.end(outcome(&purged));
-                purged
+                counted(call, redis.purge_tag(tag).await)
             }
         }
     }
+}
+
+/// The answer to a call, which is over by then.
+fn counted<A>(call: Call, answer: Result<A, StoreError>) -> Result<A, StoreError> {
+    call.end(outcome(&answer));
+    answer
 }
 
 /// What an answer is counted as.
