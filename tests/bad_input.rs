@@ -11,29 +11,20 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use common::{Counter, memory, redis_under, send, unique};
+use common::{Counter, behind_all_layers, memory, redis_under, send, unique};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, IF_NONE_MATCH, VARY};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use proptest::prelude::*;
 use support::RedisServer;
-use tower_redis_kit::cache::{Cache, CacheLayer, CacheTags};
-use tower_redis_kit::rate_limit::{Header, Quota, RateLimitLayer};
-use tower_redis_kit::session::{Session, SessionLayer};
-use tower_redis_kit::token::{InvalidToken, RevocationLayer, Subject, Token};
-use tower_redis_kit::{Store, StoreLayer};
+use tower_redis_kit::Store;
+use tower_redis_kit::cache::{Cache, CacheTags};
+use tower_redis_kit::session::Session;
+use tower_redis_kit::token::{InvalidToken, Subject, Token};
 
 /// Every fingerprint that the kit makes is made of what the client sent.
 fn app(store: Store) -> Router {
-    let by_query = |head: &Parts| head.uri.query().map(str::to_owned);
-    Router::new()
-        .fallback(handle)
-        .layer(CacheLayer::new())
-        .layer(SessionLayer::new())
-        .layer(RevocationLayer::new(verify).optional())
-        .layer(RateLimitLayer::new("query", Quota::per_day(10_000), by_query))
-        .layer(RateLimitLayer::new("key", Quota::per_day(10_000), Header::new("x-api-key")))
-        .layer(StoreLayer::new(store))
+    behind_all_layers(Router::new().fallback(handle), store, verify)
 }
 
 /// Accepts whatever has an `a` in it.

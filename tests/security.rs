@@ -16,15 +16,14 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use common::{field, get, redis_under, request, send, text, unique};
+use common::{behind_all_layers, field, get, redis_under, request, send, text, unique};
 use http::header::{CACHE_CONTROL, SET_COOKIE};
-use http::request::Parts;
 use http::{Method, Response, Uri};
 use support::RedisServer;
 use tower_redis_kit::cache::{Cache, CacheLayer, CacheTags};
 use tower_redis_kit::rate_limit::{Header, Key, Quota, RateLimitLayer};
 use tower_redis_kit::session::{Session, SessionError, SessionLayer};
-use tower_redis_kit::token::{InvalidToken, RevocationLayer, Subject, Token};
+use tower_redis_kit::token::{InvalidToken, Subject, Token};
 use tower_redis_kit::{Store, StoreError, StoreLayer};
 
 /// Part of everything that is secret here.
@@ -73,7 +72,6 @@ fn app(store: Store) -> Router {
         let token = Token::new(token, SystemTime::now() + MINUTE).subject(token);
         Ok::<_, InvalidToken>((token, ()))
     };
-    let by_query = |head: &Parts| head.uri.query().map(str::to_owned);
     let handle = async |session: Session, cache: Cache, method: Method, uri: Uri| {
         let uri = uri.to_string();
         let shown = format!("{session:?} {cache:?}");
@@ -89,14 +87,7 @@ fn app(store: Store) -> Router {
             uri,
         ))
     };
-    Router::new()
-        .fallback(handle)
-        .layer(CacheLayer::new())
-        .layer(SessionLayer::new())
-        .layer(RevocationLayer::new(verify).optional())
-        .layer(RateLimitLayer::new("query", Quota::per_day(10_000), by_query))
-        .layer(RateLimitLayer::new("key", Quota::per_day(10_000), Header::new("x-api-key")))
-        .layer(StoreLayer::new(store))
+    behind_all_layers(Router::new().fallback(handle), store, verify)
 }
 
 /// Whatever the layers do with these bytes of a client; the cookie that they gave.

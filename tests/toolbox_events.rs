@@ -266,19 +266,28 @@ async fn a_killed_connection_is_a_gap_after_what_had_arrived() {
     }
 }
 
+/// Of a server that is stopped: nothing comes until it is there again, then a gap, then messages.
+async fn assert_the_server_comes_back_as_a_gap(
+    server: &mut RedisServer,
+    store: &Store,
+    orders: &mut Subscription<u32>,
+) {
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_nothing_waits(orders);
+    server.start_again();
+    assert_eq!(next(orders).await, Some(Message::Gap));
+    // The commands' connection is found lost when it is used, and comes back by itself.
+    eventually("it is published", async || store.publish("orders", &7).await.is_ok()).await;
+    assert_eq!(next(orders).await, Some(Message::Value(7)));
+}
+
 #[tokio::test]
 async fn a_restarted_server_is_a_gap() {
     let mut server = RedisServer::start();
     let store = store_on(&server).await;
     let mut orders = subscribe(&store, "orders").await;
     server.stop();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_nothing_waits(&mut orders);
-    server.start_again();
-    assert_eq!(next(&mut orders).await, Some(Message::Gap));
-    // The commands' connection is found lost when it is used, and comes back by itself.
-    eventually("it is published", async || store.publish("orders", &7).await.is_ok()).await;
-    assert_eq!(next(&mut orders).await, Some(Message::Value(7)));
+    assert_the_server_comes_back_as_a_gap(&mut server, &store, &mut orders).await;
 }
 
 #[tokio::test]
@@ -322,12 +331,7 @@ async fn a_subscription_made_while_redis_is_away_begins_with_a_gap() {
     let store = patient().connect_lazy(&server.url()).expect("a URL");
     let (mut orders, time) = timed(subscribe(&store, "orders")).await;
     assert!(time < PATIENT / 2, "{time:?}");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_nothing_waits(&mut orders);
-    server.start_again();
-    assert_eq!(next(&mut orders).await, Some(Message::Gap));
-    eventually("it is published", async || store.publish("orders", &7).await.is_ok()).await;
-    assert_eq!(next(&mut orders).await, Some(Message::Value(7)));
+    assert_the_server_comes_back_as_a_gap(&mut server, &store, &mut orders).await;
 }
 
 #[tokio::test]

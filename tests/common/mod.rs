@@ -11,13 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use support::RedisServer;
 use tokio::task::JoinHandle;
 use tower::{Service, ServiceExt};
-use tower_redis_kit::Store;
+use tower_redis_kit::cache::CacheLayer;
+use tower_redis_kit::rate_limit::{Header, Quota, RateLimitLayer};
+use tower_redis_kit::session::SessionLayer;
+use tower_redis_kit::token::{InvalidToken, RevocationLayer, Token};
+use tower_redis_kit::{Store, StoreLayer};
 
 /// Makes a test of each scenario, an `async fn(Store)`, on every kind of store.
 macro_rules! on_every_store {
@@ -136,6 +142,23 @@ pub(crate) fn request(method: &str, uri: &str, fields: &[(&str, &str)]) -> Reque
         request = request.header(*name, *value);
     }
     request.body(Body::empty()).expect("a request")
+}
+
+/// All four layers around these routes, each of which makes keys of what the client sent: a limit of
+/// the query and one of `x-api-key`.
+pub(crate) fn behind_all_layers(
+    routes: Router,
+    store: Store,
+    verify: fn(&str) -> Result<(Token, ()), InvalidToken>,
+) -> Router {
+    let by_query = |head: &Parts| head.uri.query().map(str::to_owned);
+    routes
+        .layer(CacheLayer::new())
+        .layer(SessionLayer::new())
+        .layer(RevocationLayer::new(verify).optional())
+        .layer(RateLimitLayer::new("query", Quota::per_day(10_000), by_query))
+        .layer(RateLimitLayer::new("key", Quota::per_day(10_000), Header::new("x-api-key")))
+        .layer(StoreLayer::new(store))
 }
 
 /// Sends one request to a service that cannot fail.
