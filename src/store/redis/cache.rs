@@ -76,11 +76,7 @@ impl OnRedis for StoreResponse {
         let time_to_live = self.stored.freshness.time_to_live();
         let encoded = self.stored.encode();
         let head = &encoded[..encoded.len() - self.stored.body.len()];
-        let wait = Command::new("SET")
-            .arg(&pending)
-            .arg(&encoded)
-            .arg("PX")
-            .arg(millis(time_to_live.min(UNCONFIRMED)));
+        let wait = Command::set(&pending, &encoded, time_to_live.min(UNCONFIRMED));
         redis.call(wait, Lane::Bulk).await?;
         let list = |tag| {
             Command::script(&LIST_RESPONSE, &[keys.tagged(tag), keys.purged(tag)])

@@ -131,6 +131,15 @@ impl Command {
         Command { cmd, script: None, key: Some(1) }
     }
 
+    /// What makes a string of `value` that ends after `time_to_live`.
+    pub(super) fn set(
+        key: impl ToRedisArgs,
+        value: impl ToRedisArgs,
+        time_to_live: Duration,
+    ) -> Command {
+        Command::new("SET").arg(key).arg(value).arg("PX").arg(millis(time_to_live))
+    }
+
     /// A command without a key.
     pub(super) fn keyless(name: &'static str) -> Command {
         Command { key: None, ..Command::new(name) }

@@ -28,12 +28,7 @@ impl OnRedis for LoadSession {
 
 impl OnRedis for CreateSession {
     fn request(&self, keys: &Keys) -> Request {
-        Command::new("SET")
-            .arg(keys.session(&self.id))
-            .arg(self.record.encode())
-            .arg("PX")
-            .arg(millis(self.time_to_live))
-            .into()
+        Command::set(keys.session(&self.id), self.record.encode(), self.time_to_live).into()
     }
 
     fn answer(reply: Value) -> Result<(), Unexpected> {

@@ -27,12 +27,7 @@ impl OnRedis for CheckRevoked {
 
 impl OnRedis for RevokeToken {
     fn request(&self, keys: &Keys) -> Request {
-        Command::new("SET")
-            .arg(keys.revoked_token(&self.token))
-            .arg(1)
-            .arg("PX")
-            .arg(millis(self.time_to_live))
-            .into()
+        Command::set(keys.revoked_token(&self.token), 1, self.time_to_live).into()
     }
 
     fn answer(reply: Value) -> Result<(), Unexpected> {

@@ -132,7 +132,7 @@ impl OnRedis for Increment {
 }
 
 pub(super) fn set(keys: &Keys, place: &Place, value: &[u8], time_to_live: Duration) -> Command {
-    Command::new("SET").arg(keys.value(place)).arg(value).arg("PX").arg(millis(time_to_live))
+    Command::set(keys.value(place), value, time_to_live)
 }
 
 /// `UNLINK` frees a large value beside the commands that follow.
