@@ -142,7 +142,8 @@ impl Values {
     /// ```
     ///
     /// It bounds what is written and what is unpacked. On Redis, a larger value that something else
-    /// wrote travels before it is refused.
+    /// wrote travels before it is refused: asked for a part of a value, Redis answers the same of an
+    /// empty one as of none.
     #[must_use]
     pub fn max_size(mut self, bytes: usize) -> Values {
         self.codec.max_size = bytes;
