@@ -60,7 +60,7 @@ impl OnRedis for Take {
 async fn together(parts: &[Take], redis: &Redis) -> Result<Vec<Answer>, StoreError> {
     let commands = parts.iter().map(|part| part.command(&redis.keys, None)).collect();
     let replies = redis.call(Request::Together(commands), Lane::Verdict).await?;
-    let replies = reply::list(reply::all(replies)?)?;
+    let replies = reply::all(replies)?;
     Ok(replies.into_iter().map(Take::answer).collect::<Result<_, _>>()?)
 }
 
