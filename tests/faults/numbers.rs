@@ -75,9 +75,9 @@ fn with_the_breaker_open_a_refusal_comes_within_ten_microseconds() {
     });
 }
 
-async fn refused<S>(service: S, request: Request<Body>)
+async fn refused<S, B>(service: S, request: Request<Body>)
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
 {
     let Ok(response) = service.oneshot(request).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
