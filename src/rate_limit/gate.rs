@@ -15,7 +15,7 @@ use super::{
 };
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
-use crate::policy::limiting::{Act, Decision, Taken};
+use crate::policy::limiting::{Act, Decision, Standing, Taken};
 use crate::refusal::{refusal, unavailable};
 use crate::store::verbs::{self, Take, Verb};
 use crate::store_layer::find;
@@ -198,6 +198,9 @@ impl Gate for LimitGate {
         match (answer, self.settings.fallback) {
             (Ok(taken), _) => {
                 for (asked, taken) in self.asked.iter_mut().zip(taken) {
+                    if taken.standing == Standing::Unknown {
+                        continue;
+                    }
                     let decision = asked.charge.rule.counting.decide(&taken, asked.charge.cost);
                     observe::rate_limit(&asked.limit.name, event(asked, &decision, true));
                     (asked.taken, asked.decision) = (Some(taken), Some(decision));

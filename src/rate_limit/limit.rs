@@ -7,6 +7,7 @@ use http::request::Parts;
 use super::fallback::Local;
 use super::{Finished, KeyExtractor, fields};
 use crate::policy::Quota;
+use crate::policy::limiting::Counting;
 use crate::store::verbs::Rule;
 
 /// A limit: a name, a quota, and who is counted.
@@ -149,10 +150,45 @@ impl Limit {
     ///
     /// What it would have refused shows in events and [metrics](crate#features), and in no response.
     pub fn shadow(self) -> Limit {
-        self.with(|settings| {
-            let rule = Rule::new(&settings.name, settings.quota.counting(), true);
-            settings.rule = Arc::new(rule);
-        })
+        self.with(|settings| Arc::make_mut(&mut settings.rule).is_shadow = true)
+    }
+
+    /// Remembers in this process who is refused, and until when: until then such requests cost no
+    /// command on Redis. Off unless set; on the in-process store it changes nothing.
+    ///
+    /// It is not wrong after something was given back, a limit was reset, opened or shut, or its
+    /// numbers have changed: processes tell each other by messages, for which each has one connection
+    /// more. While these do not arrive, nothing is remembered. It takes a message's time until another
+    /// process knows.
+    pub fn deny_cache(self, is_on: bool) -> Limit {
+        self.with(|settings| Arc::make_mut(&mut settings.rule).denies = is_on)
+    }
+
+    /// Takes `batch` at once from Redis and spends it in this process, so that most requests cost no
+    /// command. 1, which is not to, unless set; on the in-process store it changes nothing.
+    ///
+    /// The limit is never exceeded. What a process has taken and does not spend is missing elsewhere: at
+    /// most one batch for each process and key, which with GCRA comes back at the quota's rate, and with
+    /// windows when the window ends. So a batch should be small beside the limit, divided by the number
+    /// of processes. Near the limit requests are asked for one by one.
+    ///
+    /// It takes part where a request meets no other limit in the same decision. A key that somebody
+    /// blocks may have a batch left in other processes for the time of a message.
+    ///
+    /// # Panics
+    /// When `batch` is 0 or above the burst, or the quota is counted by a log or is a lockout: what was
+    /// charged cannot be spent later there without exceeding them.
+    pub fn lease(self, batch: u32) -> Limit {
+        let quota = self.settings.quota;
+        let can_wait =
+            !matches!(self.settings.rule.counting, Counting::SlidingLog(_) | Counting::Lockout(_));
+        assert!(can_wait, "a log and a lockout cannot be leased: count by GCRA or in windows");
+        assert!(
+            (1..=quota.burst_size()).contains(&batch),
+            "a batch is at least 1 and at most the burst, which is {} (got {batch})",
+            quota.burst_size()
+        );
+        self.with(|settings| Arc::make_mut(&mut settings.rule).batch = batch)
     }
 
     /// What becomes of a request without a key. [`WithoutKey::Pass`] unless set.

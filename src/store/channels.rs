@@ -245,6 +245,11 @@ impl Listener {
         self.mailbox.poll_take(cx)
     }
 
+    /// Whether messages arrive, as far as it is known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.channels.lock().channels.get(&self.name).is_some_and(|channel| channel.is_open)
+    }
+
     pub(crate) fn set_capacity(&self, messages: usize) {
         self.mailbox.set_capacity(messages);
     }

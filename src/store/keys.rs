@@ -65,6 +65,29 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
+    /// As bytes that are no other subject's.
+    pub(crate) fn write_bytes(&self, to: &mut Vec<u8>) {
+        match self {
+            Subject::Address(IpAddr::V4(address)) => to.extend(address.octets()),
+            Subject::Address(IpAddr::V6(address)) => {
+                to.push(b'6');
+                to.extend(address.octets());
+            }
+            Subject::Named(fingerprint) => to.extend(fingerprint.0),
+        }
+    }
+
+    /// By [`write_bytes`](Subject::write_bytes), whose lengths differ.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Subject> {
+        if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+            return Some(Subject::Address(IpAddr::from(octets)));
+        }
+        if let [b'6', octets @ ..] = bytes {
+            return <[u8; 16]>::try_from(octets).ok().map(|it| Subject::Address(IpAddr::from(it)));
+        }
+        Fingerprint::from_bytes(bytes).map(Subject::Named)
+    }
+
     /// A byte that is about as often any as any other, for whoever spreads subjects.
     pub(crate) fn any_byte(&self) -> u8 {
         match self {
@@ -201,6 +224,12 @@ impl Keys {
     /// A channel, which is no key: the developer's text, so that other programs can find it.
     pub(crate) fn channel(&self, name: &str) -> String {
         self.begin(&[":channel:", name])
+    }
+
+    /// The channel on which processes tell each other that a limit was given something back, was
+    /// forgotten, or shut.
+    pub(crate) fn limits_changed(&self) -> String {
+        self.begin(&[":limits-changed"])
     }
 
     /// Written when a connection is probed.

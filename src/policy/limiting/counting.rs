@@ -49,7 +49,11 @@ pub(crate) enum Standing {
     TwoWindows(TwoWindows),
     Logged(Logged),
     Failures(Failures),
-    Blocked { until: Timestamp },
+    Blocked {
+        until: Timestamp,
+    },
+    /// It was not asked about, because another limit refuses.
+    Unknown,
 }
 
 /// What came of an act on one limit: whether it fits, or was done, and where the limit stands after it.
@@ -162,6 +166,7 @@ impl Counting {
         }
     }
 
+    /// Nothing is known of a limit that was not asked about: [`Standing::Unknown`] may not come here.
     pub(crate) fn decide(&self, taken: &Taken, cost: u32) -> Decision {
         let Taken { fits, now, standing } = *taken;
         match (self, standing) {
@@ -180,6 +185,22 @@ impl Counting {
             }
             (_, Standing::Blocked { until }) => Decision::blocked(until.since(now)),
             _ => Decision::blocked(std::time::Duration::ZERO),
+        }
+    }
+
+    /// A standing as if `count` requests less had been charged.
+    pub(crate) fn without(&self, standing: Standing, now: Timestamp, count: u32) -> Standing {
+        match (self, standing) {
+            (Counting::Gcra(it), Standing::Arrival(at)) => {
+                Standing::Arrival(it.refunded(at, now, count, None))
+            }
+            (Counting::FixedWindow(it), Standing::Window(window)) => {
+                Standing::Window(it.refunded(window, count, None))
+            }
+            (Counting::SlidingWindow(it), Standing::TwoWindows(both)) => {
+                Standing::TwoWindows(it.refunded(both, count, None))
+            }
+            (_, standing) => standing,
         }
     }
 
@@ -206,7 +227,7 @@ impl Taken {
             Standing::Window(window) => window.ends,
             Standing::TwoWindows(both) => both.start,
             Standing::Failures(failures) => failures.window.ends,
-            Standing::Logged(_) | Standing::Blocked { .. } => self.now,
+            Standing::Logged(_) | Standing::Blocked { .. } | Standing::Unknown => self.now,
         }
     }
 }

@@ -60,6 +60,7 @@ pub(super) static TAKE_ALL: Script = script!(
     "limit/all"
 );
 pub(super) static BLOCK: Script = script!("limit/clock", "limit/block");
+pub(super) static RESET: Script = script!("limit/reset");
 pub(super) static SAVE_SESSION: Script = script!("save_session");
 pub(super) static REVOKE_SUBJECT: Script = script!("revoke_subject");
 pub(super) static STORE_RESPONSE: Script = script!("store_response");
@@ -82,6 +83,7 @@ pub(super) static ALL: &[&Script] = &[
     &TAKE_LOCKOUT,
     &TAKE_ALL,
     &BLOCK,
+    &RESET,
     &SAVE_SESSION,
     &REVOKE_SUBJECT,
     &STORE_RESPONSE,

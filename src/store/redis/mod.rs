@@ -24,6 +24,7 @@ mod reply;
 mod scan;
 mod sentinel;
 mod session;
+mod shortcuts;
 mod slot;
 mod slots;
 mod status;
@@ -50,6 +51,7 @@ pub(crate) use self::info::fuzz as fuzz_info;
 use self::node::Node;
 pub(crate) use self::reply::Unexpected;
 use self::sentinel::Sentinels;
+use self::shortcuts::Shortcuts;
 use self::status::Status;
 use self::subscriber::Subscriber;
 use self::supervisor::Limits;
@@ -77,6 +79,19 @@ pub(crate) trait OnRedis: Verb + Sized {
     /// Reads the reply to `request`.
     fn answer(reply: redis::Value) -> Result<Self::Answer, Unexpected>;
 
+    /// The answer, where this process knows it.
+    fn known(&self, _: &Redis) -> Option<Self::Answer> {
+        None
+    }
+
+    /// Does it, on whatever topology.
+    fn through(
+        self,
+        redis: &Redis,
+    ) -> impl Future<Output = Result<Self::Answer, StoreError>> + Send {
+        redis.directly(self)
+    }
+
     /// Does it on a cluster. Only where `request` is a script whose keys are in several slots, this
     /// is something else than sending it.
     fn on_cluster(
@@ -93,6 +108,7 @@ pub(crate) struct Redis {
     servers: Arc<Servers>,
     subscriber: Subscriber,
     status: Arc<Status>,
+    shortcuts: Shortcuts,
     deadline: Duration,
     bulk_deadline: Duration,
 }
@@ -154,6 +170,7 @@ impl Redis {
             subscriber: Subscriber::new(servers.clone(), status.clone(), settings.deadline),
             servers,
             status,
+            shortcuts: Shortcuts::default(),
             deadline: settings.deadline,
             bulk_deadline: settings.bulk_deadline.unwrap_or(settings.deadline),
         }
@@ -163,8 +180,12 @@ impl Redis {
         self: Arc<Redis>,
         verb: V,
     ) -> Result<V::Answer, StoreError> {
+        verb.through(&self).await
+    }
+
+    async fn directly<V: OnRedis>(&self, verb: V) -> Result<V::Answer, StoreError> {
         if self.is_cluster() {
-            Box::pin(verb.on_cluster(&self)).await
+            Box::pin(verb.on_cluster(self)).await
         } else {
             self.at_once(verb).await
         }

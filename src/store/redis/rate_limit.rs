@@ -1,10 +1,12 @@
 use redis::Value;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::command::{
-    BLOCK, Command, Lane, Script, TAKE_ALL, TAKE_FIXED_WINDOW, TAKE_GCRA, TAKE_LOCKOUT,
+    BLOCK, Command, Lane, RESET, Script, TAKE_ALL, TAKE_FIXED_WINDOW, TAKE_GCRA, TAKE_LOCKOUT,
     TAKE_SLIDING_LOG, TAKE_SLIDING_WINDOW,
 };
+use super::shortcuts::{Found, message, place};
 use super::status::wall_clock;
 use super::{OnRedis, Redis, Request, Unexpected, reply};
 use crate::policy::limiting::{
@@ -12,6 +14,7 @@ use crate::policy::limiting::{
 };
 use crate::policy::{Timestamp, micros};
 use crate::store::StoreError;
+use crate::store::channels::Listener;
 use crate::store::keys::Keys;
 use crate::store::verbs::{Block, Charge, Reset, Take, Verb};
 
@@ -31,6 +34,19 @@ impl OnRedis for Take {
             return Err(Unexpected);
         }
         each.iter().map(|each| taken(Timestamp(*now), *each)).collect()
+    }
+
+    fn known(&self, redis: &Redis) -> Option<Answer> {
+        let has_shortcuts = self.charges.iter().any(|charge| charge.rule.has_shortcuts());
+        (has_shortcuts && self.act == Act::Take).then(|| self.by_shortcut(redis)).flatten()
+    }
+
+    async fn through(self, redis: &Redis) -> Result<Answer, StoreError> {
+        if self.charges.iter().any(|charge| charge.rule.has_shortcuts()) {
+            Box::pin(self.with_shortcuts(redis)).await
+        } else {
+            redis.directly(self).await
+        }
     }
 
     async fn on_cluster(self, redis: &Redis) -> Result<Answer, StoreError> {
@@ -127,10 +143,85 @@ impl Take {
             return command;
         }
         let marks = self.charges.iter().map(|charge| charge.charged);
-        marks.fold(command, |command, mark| {
+        let command = marks.fold(command, |command, mark| {
             command.arg(mark.map(|mark| mark.0.to_string()).unwrap_or_default())
-        })
+        });
+        if !self.charges.iter().any(|charge| charge.rule.has_shortcuts()) {
+            return command;
+        }
+        let places = self.charges.iter().map(|charge| message(&place(charge)));
+        places.fold(command.arg(keys.limits_changed()), Command::arg)
     }
+
+    /// What this process knows: that one of the limits refuses, or that it has leased enough of the
+    /// only one.
+    fn by_shortcut(&self, redis: &Redis) -> Option<Answer> {
+        let now = now();
+        let known = |charge: &Charge| redis.shortcuts.known(charge, now);
+        if let [charge] = &*self.charges {
+            return known(charge).map(|taken| SmallVec::from_buf([taken]));
+        }
+        let nothing = Taken { fits: true, now: Timestamp(0), standing: Standing::Unknown };
+        let refused = |charge: &Charge| {
+            let may_refuse = charge.rule.denies && !charge.rule.is_shadow;
+            may_refuse.then(|| known(charge)).flatten().filter(|taken| !taken.fits)
+        };
+        let found: SmallVec<[Option<Taken>; 4]> = self.charges.iter().map(refused).collect();
+        let is_known = found.iter().any(Option::is_some);
+        is_known.then(|| found.into_iter().map(|taken| taken.unwrap_or(nothing)).collect())
+    }
+
+    async fn with_shortcuts(self, redis: &Redis) -> Result<Answer, StoreError> {
+        let shortcuts = &redis.shortcuts;
+        if self.act != Act::Take {
+            let places: SmallVec<[_; 1]> = self.charges.iter().map(place).collect();
+            let answer = redis.directly(self).await;
+            places.iter().for_each(|place| shortcuts.forget(place));
+            return answer;
+        }
+        let heard = shortcuts.heard(|| redis.hear_of_limits());
+        if let [charge] = &*self.charges
+            && charge.rule.batch > charge.cost
+            && let Some(leasing) = shortcuts.begin_lease(place(charge), now())
+        {
+            let batch = Charge { cost: charge.rule.batch, ..charge.clone() };
+            let (found, left) = (charge.rule.counting, batch.cost - charge.cost);
+            let sent = now();
+            let answer = redis.directly(Take::new(Act::Take, [batch])).await?;
+            if let [taken] = *answer
+                && taken.fits
+            {
+                let found = Found { counting: found, taken, sent, received: now() };
+                return Ok(SmallVec::from_buf([leasing.keep(left, found, heard)]));
+            }
+            leasing.fail(now());
+        }
+        let (charges, sent) = (self.charges.clone(), now());
+        let answer = redis.directly(self).await?;
+        for (charge, taken) in charges.iter().zip(&answer) {
+            let Charge { rule, cost, .. } = charge;
+            let wait = rule.counting.decide(taken, *cost).retry_after;
+            if let Some(wait) = wait.filter(|_| rule.denies && !taken.fits) {
+                let (counting, taken, received) = (rule.counting, *taken, now());
+                shortcuts.deny(charge, Found { counting, taken, sent, received }, wait, heard);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+impl Redis {
+    /// Messages that are not taken in time are a gap, after which nothing is taken for known.
+    fn hear_of_limits(&self) -> Listener {
+        self.subscriber.listen_now(&self.keys.limits_changed(), MOST_UNHEARD)
+    }
+}
+
+const MOST_UNHEARD: usize = 1_024;
+
+#[expect(clippy::disallowed_methods, reason = "how long something is known for is counted here")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 fn script(counting: &Counting) -> &'static Script {
@@ -222,7 +313,16 @@ impl OnRedis for Block {
     fn request(&self, keys: &Keys) -> Request {
         Command::script(&BLOCK, &[keys.limit(&self.rule, &self.subject)])
             .arg(self.time.map_or(0, |time| micros(time).clamp(1, LONGEST)))
+            .arg(keys.limits_changed())
+            .arg(message(&(self.rule.id, self.subject)))
             .into()
+    }
+
+    async fn through(self, redis: &Redis) -> Result<bool, StoreError> {
+        let place = (self.rule.id, self.subject);
+        let answer = redis.directly(self).await;
+        redis.shortcuts.forget(&place);
+        answer
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
@@ -235,7 +335,17 @@ const LONGEST: u64 = 1 << 50;
 
 impl OnRedis for Reset {
     fn request(&self, keys: &Keys) -> Request {
-        Command::new("DEL").arg(keys.limit(&self.rule, &self.subject)).into()
+        Command::script(&RESET, &[keys.limit(&self.rule, &self.subject)])
+            .arg(keys.limits_changed())
+            .arg(message(&(self.rule.id, self.subject)))
+            .into()
+    }
+
+    async fn through(self, redis: &Redis) -> Result<bool, StoreError> {
+        let place = (self.rule.id, self.subject);
+        let answer = redis.directly(self).await;
+        redis.shortcuts.forget(&place);
+        answer
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {

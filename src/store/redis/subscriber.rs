@@ -61,22 +61,28 @@ impl Subscriber {
         &self.shared.channels
     }
 
-    /// # Cancel safety
-    /// Who leaves listens no more.
+    /// Listens without waiting until messages arrive.
     #[expect(
         clippy::disallowed_methods,
         reason = "one task per store, which ends with the last who listens"
     )]
+    pub(super) fn listen_now(&self, channel: &str, capacity: usize) -> Listener {
+        let (listener, start) = self.shared.channels.listen(channel, capacity);
+        if start {
+            self.runtime.spawn(self.shared.clone().run());
+        }
+        listener
+    }
+
+    /// # Cancel safety
+    /// Who leaves listens no more.
     pub(super) async fn listen(
         &self,
         channel: &str,
         capacity: usize,
         is_up: bool,
     ) -> Result<Listener, StoreError> {
-        let (listener, start) = self.shared.channels.listen(channel, capacity);
-        if start {
-            self.runtime.spawn(self.shared.clone().run());
-        }
+        let listener = self.listen_now(channel, capacity);
         let wait = if is_up { self.deadline } else { Duration::ZERO };
         let _ = timeout(wait, listener.standing()).await;
         listener.wait_no_more()?;

@@ -9,7 +9,7 @@ use crate::policy::limiting::{Act, Counting, Taken};
 use crate::store::keys::{Fingerprint, Subject};
 
 /// A limit, as far as the store is concerned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) name: Box<str>,
     /// Of the name and the algorithm: limits that have these in common share their counts.
@@ -17,6 +17,11 @@ pub(crate) struct Rule {
     pub(crate) counting: Counting,
     /// It is counted and reported, but refuses nobody.
     pub(crate) is_shadow: bool,
+    /// Whether a process remembers who is refused, and does not ask again until that is over.
+    pub(crate) denies: bool,
+    /// How much a process takes at once, to spend it by and by. Only where a decision is about one
+    /// limit.
+    pub(crate) batch: u32,
 }
 
 /// What one limit is asked about one subject.
@@ -99,7 +104,12 @@ impl Rule {
             Counting::Lockout(_) => b'o',
         };
         let id = Fingerprint::of(&[name.as_bytes(), &[algorithm]]);
-        Rule { name: name.into(), id, counting, is_shadow }
+        Rule { name: name.into(), id, counting, is_shadow, denies: false, batch: 1 }
+    }
+
+    /// Whether processes know something of it that they have to be told the end of.
+    pub(crate) fn has_shortcuts(&self) -> bool {
+        self.denies || self.batch > 1
     }
 }
 

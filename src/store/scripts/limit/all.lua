@@ -32,4 +32,10 @@ for i, key in ipairs(KEYS) do
   local at = i * 4 - 2
   reply[at], reply[at + 1], reply[at + 2], reply[at + 3] = number * 4 + code, a, b, c
 end
+local told = last + 3 + #KEYS
+if ARGV[told] then
+  for i = 1, #KEYS do
+    redis.pcall('PUBLISH', ARGV[told], ARGV[told + i])
+  end
+end
 return reply

@@ -1,6 +1,6 @@
 -- Shuts a limit for a time, or opens it again, as it opens a lockout.
 -- KEYS     the limit's state
--- ARGV     how long in microseconds; 0 to open it
+-- ARGV     how long in microseconds, 0 to open it; the channel to tell it on, and what to say
 -- returns  1 it was shut before | 0 it was not
 -- clock    the server's TIME
 -- TTL      until it opens; what a lockout has counted keeps its own
@@ -22,4 +22,6 @@ elseif shut and opens then
 elseif shut then
   redis.call('DEL', KEYS[1])
 end
+-- Not everybody may publish: that is no reason to fail.
+redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 return shut and 1 or 0

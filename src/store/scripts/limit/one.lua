@@ -1,7 +1,8 @@
 -- One act on one limit.
 -- KEYS     the limit's state
 -- ARGV     what its algorithm takes, filled up to 5; then the act ('take' unless said otherwise), now
---          (in tests), and what was charged in which window
+--          (in tests), what was charged in which window; and to refund, where it is known to others, the
+--          channel to tell it on, and what to say
 -- returns  {now, a code, then what the algorithm returns, after the act}; the code is four times the
 --          algorithm's number, and 0 refused | 1 fits, or was done | 2 shut
 -- clock    as given by clock.lua
@@ -10,5 +11,9 @@ local act, now = ARGV[6] or 'take', clock(ARGV[7])
 local code, a, b, c, w, x, y, z = look(KEYS[1], 1, now, act, tonumber(ARGV[8]))
 if w and act ~= 'peek' then
   a, b, c = write(KEYS[1], 1, now, w, x, y, z)
+end
+if ARGV[9] then
+  -- Not everybody may publish: that is no reason to fail.
+  redis.pcall('PUBLISH', ARGV[9], ARGV[10])
 end
 return {now, number * 4 + code, a, b, c}
