@@ -30,6 +30,14 @@ use tower_redis_kit::{Store, StoreLayer};
 
 type Body = Full<Bytes>;
 
+/// What a limit by GCRA runs.
+const SCRIPT: &str = concat!(
+    include_str!("../src/store/scripts/limit/clock.lua"),
+    include_str!("../src/store/scripts/limit/gcra.lua"),
+    "local look, write, number = gcra_look, gcra_write, 0\n",
+    include_str!("../src/store/scripts/limit/one.lua"),
+);
+
 /// The bare service: answers at once.
 #[derive(Clone)]
 struct Handler;
@@ -213,7 +221,7 @@ async fn on_redis(tasks: usize) {
     let mut get = redis::cmd("GET");
     get.arg("kit:bench");
     let mut load = redis::cmd("SCRIPT");
-    load.arg("LOAD").arg(include_str!("../src/store/scripts/take.lua"));
+    load.arg("LOAD").arg(SCRIPT);
     let sha: String = load.query_async(&mut connection.clone()).await.unwrap();
     let mut take = redis::cmd("EVALSHA");
     take.arg(sha).arg(1).arg("kit:limit:bench:AAAAAAAAAAAAAAAAAAAAAA");

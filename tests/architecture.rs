@@ -233,6 +233,10 @@ fn every_script_states_its_contract() {
             assert!(text.contains(part), "{} does not say its {part}", path.display());
         }
         let name = path.file_stem().unwrap().to_str().unwrap();
-        assert!(commands.contains(name), "{} is not loaded in store/redis/command.rs", path.display());
+        assert!(
+            commands.contains(name),
+            "{} is not loaded in store/redis/command.rs",
+            path.display()
+        );
     }
 }

@@ -103,7 +103,10 @@ async fn limited_request_reports_retry_after(store: Store) {
     assert_eq!(field(response.headers(), "retry-after"), "1800");
     assert_eq!(field(response.headers(), "ratelimit-policy"), r#""api";q=2;w=3600"#);
     assert_eq!(field(response.headers(), "ratelimit"), r#""api";r=0;t=1800"#);
-    assert_eq!(text(response).await, "");
+    assert_eq!(field(response.headers(), "content-type"), "application/problem+json");
+    let problem: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+    assert_eq!(problem["status"], 429);
+    assert_eq!(problem["violated-policies"], serde_json::json!(["api"]));
 }
 
 async fn limited_request_never_reaches_the_handler(store: Store) {

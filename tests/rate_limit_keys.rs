@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Query;
-use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{self, get};
 use common::{Served, assert_unavailable, away, field, fields, on_every_store, reason, send, text};
@@ -207,26 +206,6 @@ async fn a_handler_asks_for_the_clients_address() {
     assert_eq!(status(&app, common::get("/")).await, 500);
 }
 
-/// Asks as a limit does, and leaves the key for the limit inside: a session is waited for.
-fn waits(key: impl KeyExtractor, inner: Router) -> Router {
-    let key = std::sync::Arc::new(key);
-    let found = |head: &Parts| head.extensions.get::<Option<Key>>().copied().flatten();
-    let ask = move |request: Request<Body>, next: Next| {
-        let (mut head, body) = request.into_parts();
-        let later = key.later(&head);
-        let now = later.is_none().then(|| key.key(&head));
-        async move {
-            let found = match (later, now) {
-                (Some(later), _) => later.await?,
-                (None, now) => now.expect("one of the two")?,
-            };
-            head.extensions.insert(found);
-            Ok::<_, KeyError>(next.run(Request::from_parts(head, body)).await)
-        }
-    };
-    inner.layer(limit(found)).layer(from_fn(ask))
-}
-
 #[derive(serde::Deserialize)]
 struct LogIn {
     user: String,
@@ -242,7 +221,8 @@ fn with_sessions(key: impl KeyExtractor, store: Store) -> Router {
         "/me",
         get(async |session: Session| session.get::<String>("user").await.map(|_| ())),
     );
-    waits(key, inner)
+    inner
+        .layer(limit(key))
         .route("/log-in", get(log_in))
         .layer(SessionLayer::new())
         .layer(StoreLayer::new(store))
@@ -310,7 +290,9 @@ async fn who_has_no_session_or_no_such_field_has_no_key() {
 
 #[tokio::test]
 async fn without_a_session_layer_the_answer_is_a_500_that_names_the_fix() {
-    let app = waits(SessionField::new("user"), Router::new().fallback(|| async {}))
+    let app = Router::new()
+        .fallback(|| async {})
+        .layer(limit(SessionField::new("user")))
         .layer(StoreLayer::new(Store::memory()));
     let response: Response = send(&app, common::get("/")).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -325,7 +307,9 @@ async fn without_a_session_layer_the_answer_is_a_500_that_names_the_fix() {
 async fn with_redis_away_a_sessions_key_is_a_503_unless_sessions_go_on_without() {
     let signed_in = format!("__Host-session={}", "A".repeat(43));
     for (fallback, refuses) in [(Fallback::Refuse, true), (Fallback::Anonymous, false)] {
-        let app = waits(SessionField::new("user"), Router::new().fallback(|| async {}))
+        let app = Router::new()
+            .fallback(|| async {})
+            .layer(limit(SessionField::new("user")))
             .layer(SessionLayer::new().fallback(fallback))
             .layer(StoreLayer::new(away().await));
         let response: Response = send(&app, with_cookie("/", &signed_in)).await;
@@ -342,7 +326,8 @@ async fn with_redis_away_a_sessions_key_is_a_503_unless_sessions_go_on_without()
 async fn a_page_for_everybody_stays_one_when_a_limit_counts_by_session() {
     let page = async || ([("cache-control", "max-age=60")], "for everybody");
     let inner = Router::new().route("/", get(page)).layer(CacheLayer::new());
-    let app = waits(SessionField::new("tenant"), inner)
+    let app = inner
+        .layer(limit(SessionField::new("tenant")))
         .route("/log-in", get(log_in))
         .layer(SessionLayer::new())
         .layer(StoreLayer::new(Store::memory()));

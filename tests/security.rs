@@ -435,12 +435,19 @@ fn scripts_are_files_and_nothing_is_put_into_them() {
     for (name, code) in sources() {
         for (at, _) in code.match_indices("Script {") {
             let (before, after) = (&code[..at], &code[at..]);
-            let is_item = ["struct ", "impl "].iter().any(|item| before.ends_with(item));
-            assert!(is_item || after.contains("include_str!"), "{name}");
+            let is_item = ["struct ", "impl ", "&'static "].iter().any(|it| before.ends_with(it));
+            assert!(is_item || after.contains("source: SOURCE,"), "{name}");
         }
         for (at, _) in code.match_indices("Script::new(") {
-            let argument = code[at + "Script::new(".len()..].trim_start();
-            assert!(argument.starts_with("include_str!("), "{name} makes a script of something");
+            let argument = &code[at + "Script::new(".len()..];
+            assert!(argument.starts_with("SOURCE)"), "{name} makes a script of something");
+            assert!(code.contains("const SOURCE: &str = $source;"), "{name}");
+        }
+        for (at, _) in code.match_indices("constant!(") {
+            let argument = &code[at + "constant!(".len()..];
+            let files = argument.trim_start().strip_prefix("concat!(").unwrap_or_default();
+            let files = files.trim_start().trim_start_matches("$(");
+            assert!(files.starts_with("include_str!("), "{name} makes a script of something");
         }
         if code.contains("EVALSHA") && !name.ends_with("raw.rs") {
             assert!(!code.contains("format!") && !code.contains("\"EVAL\""), "{name}");

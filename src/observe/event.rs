@@ -88,6 +88,17 @@ words! {
     }
 }
 
+impl Limit {
+    pub(crate) fn of(allowed: bool) -> Limit {
+        if allowed { Limit::Allowed } else { Limit::Limited }
+    }
+
+    /// By this process.
+    pub(crate) fn here(allowed: bool) -> Limit {
+        if allowed { Limit::AllowedHere } else { Limit::LimitedHere }
+    }
+}
+
 pub(crate) fn rate_limit(limit: &Arc<str>, outcome: Limit) {
     let outcome = outcome.word();
     tracing::debug!(%limit, outcome, "rate limit");

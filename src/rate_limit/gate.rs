@@ -270,11 +270,9 @@ impl<B> Respond<B> for LimitGate {
 }
 
 fn event(asked: &Asked, decision: &Decision, is_shared: bool) -> Event {
-    match (decision.allowed, asked.limit.rule.is_shadow, is_shared) {
-        (true, _, true) => Event::Allowed,
-        (true, _, false) => Event::AllowedHere,
-        (false, true, _) => Event::ShadowLimited,
-        (false, false, true) => Event::Limited,
-        (false, false, false) => Event::LimitedHere,
+    match decision.allowed {
+        false if asked.limit.rule.is_shadow => Event::ShadowLimited,
+        allowed if is_shared => Event::of(allowed),
+        allowed => Event::here(allowed),
     }
 }

@@ -47,6 +47,7 @@
 //! # Cancel safety
 //! A client that leaves before the answer has spent its request.
 
+mod allowance;
 mod answer;
 mod body;
 mod choice;
@@ -57,10 +58,12 @@ mod future;
 mod gate;
 mod layer;
 mod limit;
+mod limiter;
 mod rejection;
 mod service;
 mod settle;
 
+pub use self::allowance::Allowance;
 pub use self::body::LimitBody;
 pub use self::choice::{ChooseLimits, Limits, LiveLimits, RouteLimits};
 pub use self::fallback::Fallback;
@@ -68,6 +71,7 @@ pub use self::fields::Fields;
 pub use self::future::ResponseFuture;
 pub use self::layer::RateLimitLayer;
 pub use self::limit::{Limit, Unit, WithoutKey};
+pub use self::limiter::Limiter;
 pub use self::rejection::{Blocked, Limited, MissingCharge, MissingKey, Violation};
 pub use self::service::RateLimit;
 pub use self::settle::{Charge, Finished};

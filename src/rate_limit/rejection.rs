@@ -2,8 +2,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum_core::body::Body;
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
+
+use super::{answer, fields};
 
 /// Why a request was answered with 429; in the response's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,16 @@ impl fmt::Display for Limited {
 }
 
 impl std::error::Error for Limited {}
+
+/// The response that a layer gives: 429, a problem document, and `Retry-After`.
+impl IntoResponse for Limited {
+    fn into_response(self) -> Response {
+        let mut response = answer::problem(&self).map(Body::from);
+        fields::retry_after(response.headers_mut(), self.retry_after());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
 
 /// A request has no key, and [the limit refuses such](super::WithoutKey::Refuse).
 ///

@@ -8,6 +8,7 @@
 //! | [`store.lock("report")`](crate::Store::lock) | [`Lock`], [`Lease`] | what one of many processes does |
 //! | [`store.log("audit")`](crate::Store::log) | [`Log`] | audit logs, histories; with a [`Consumer`], queues |
 //! | [`store.publish("orders", &order)`](crate::Store::publish), [`store.subscribe("orders")`](crate::Store::subscribe) | [`Subscription`], [`Sse`] | messages to whoever is there, in every process and in browsers |
+//! | [`store.limiter("mail", quota)`](crate::Store::limiter) | [`Limiter`](crate::rate_limit::Limiter) | limits in code: log-ins, mails, budgets; blocks and resets |
 //! | [`store.presence("site")`](crate::Store::presence) | [`Presence`] | who is online |
 //!
 //! ```

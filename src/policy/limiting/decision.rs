@@ -16,6 +16,17 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
+    /// Nobody has looked.
+    pub(crate) fn unchecked(remaining: u32) -> Decision {
+        Decision {
+            allowed: true,
+            remaining: remaining.into(),
+            full_after: Duration::ZERO,
+            retry_after: Some(Duration::ZERO),
+            is_blocked: false,
+        }
+    }
+
     /// Shut for `wait`.
     pub(super) fn blocked(wait: Duration) -> Decision {
         Decision {

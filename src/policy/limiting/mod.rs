@@ -13,6 +13,7 @@ mod lockout;
 mod quota;
 mod sliding_log;
 mod sliding_window;
+mod steps;
 #[cfg(feature = "time-zones")]
 mod zone;
 
@@ -23,8 +24,8 @@ pub(crate) use self::fixed_window::{FixedWindow, Opening, Window};
 pub(crate) use self::gcra::{Arrival, Gcra};
 pub(crate) use self::lockout::{Failures, Lockout};
 pub use self::quota::Quota;
-pub(crate) use self::quota::Steps;
-#[cfg(feature = "time-zones")]
-pub use self::quota::UnknownTimeZone;
 pub(crate) use self::sliding_log::{Log, Logged, SlidingLog};
 pub(crate) use self::sliding_window::{SlidingWindow, TwoWindows};
+pub(crate) use self::steps::Steps;
+#[cfg(feature = "time-zones")]
+pub use self::zone::UnknownTimeZone;

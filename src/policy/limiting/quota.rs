@@ -1,9 +1,12 @@
-use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+#[cfg(feature = "time-zones")]
+use super::UnknownTimeZone;
 use super::calendar::{Unit, Zone};
-use super::{Calendar, Counting, FixedWindow, Gcra, Lockout, Opening, SlidingLog, SlidingWindow};
+use super::{
+    Calendar, Counting, FixedWindow, Gcra, Lockout, Opening, SlidingLog, SlidingWindow, Steps,
+};
 use crate::policy::micros;
 
 /// How much is allowed in how much time, and how that is counted.
@@ -60,15 +63,6 @@ enum Algorithm {
     SlidingLog,
     Lockout(Steps),
 }
-
-/// Times without attempts, each after the one before.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Steps {
-    micros: [u64; MOST_STEPS],
-    count: usize,
-}
-
-const MOST_STEPS: usize = 8;
 
 /// Longest period, and longest time that a whole burst takes to come back: keeps every time that a
 /// script computes far below 2^53 µs.
@@ -364,59 +358,3 @@ impl Quota {
         (Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)), burst)
     }
 }
-
-impl Steps {
-    fn new(steps: &[Duration]) -> Steps {
-        assert!(
-            (1..=MOST_STEPS).contains(&steps.len()),
-            "a lockout has 1 to {MOST_STEPS} steps (got {})",
-            steps.len()
-        );
-        let mut micros = [0; MOST_STEPS];
-        for (to, step) in micros.iter_mut().zip(steps) {
-            assert!(
-                *step >= Duration::from_secs(1) && *step <= DAY * 366,
-                "a lockout lasts a second to a year (got {step:?})"
-            );
-            *to = crate::policy::micros(*step);
-        }
-        Steps { micros, count: steps.len() }
-    }
-
-    /// The time for the `level`th time in a row, in microseconds.
-    pub(crate) fn micros(&self, level: u32) -> u64 {
-        let index = (level.max(1) as usize).min(self.count) - 1;
-        self.micros[index]
-    }
-
-    pub(crate) fn longest(&self) -> u64 {
-        self.all().iter().copied().max().unwrap_or(0)
-    }
-
-    pub(crate) fn all(&self) -> &[u64] {
-        &self.micros[..self.count]
-    }
-}
-
-impl fmt::Debug for Steps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.all().iter().map(|step| Duration::from_micros(*step))).finish()
-    }
-}
-
-/// The time zone database has no such name.
-#[cfg(feature = "time-zones")]
-#[cfg_attr(docsrs, doc(cfg(feature = "time-zones")))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UnknownTimeZone;
-
-#[cfg(feature = "time-zones")]
-impl fmt::Display for UnknownTimeZone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no such time zone: use a name of the IANA database, such as `Europe/Berlin`")
-    }
-}
-
-#[cfg(feature = "time-zones")]
-impl std::error::Error for UnknownTimeZone {}

@@ -71,6 +71,20 @@ impl fmt::Debug for Named {
     }
 }
 
+/// The time zone database has no such name.
+#[cfg_attr(docsrs, doc(cfg(feature = "time-zones")))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownTimeZone;
+
+impl fmt::Display for UnknownTimeZone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no such time zone: use a name of the IANA database, such as `Europe/Berlin`")
+    }
+}
+
+impl std::error::Error for UnknownTimeZone {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

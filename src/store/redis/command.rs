@@ -15,26 +15,29 @@ pub(crate) struct Script {
 
 /// Of one file, or of several, one after the other.
 macro_rules! script {
-    ($($file:literal),+) => {{
-        const SOURCE: &str = concat!($(include_str!(concat!("../scripts/", $file, ".lua"))),+);
-        Script {
-            source: SOURCE,
-            sha1: LazyLock::new(|| redis::Script::new(SOURCE).get_hash().to_owned()),
-        }
-    }};
+    ($($file:literal),+) => {
+        constant!(concat!($(include_str!(concat!("../scripts/", $file, ".lua"))),+))
+    };
 }
 
 /// One act on one limit of an algorithm: its file, and which functions and number are meant.
 macro_rules! limit {
-    ($file:literal, $names:literal) => {{
-        const SOURCE: &str = concat!(
+    ($file:literal, $names:literal) => {
+        constant!(concat!(
             include_str!("../scripts/limit/clock.lua"),
             include_str!(concat!("../scripts/limit/", $file, ".lua")),
             "local look, write, number = ",
             $names,
             "\n",
             include_str!("../scripts/limit/one.lua"),
-        );
+        ))
+    };
+}
+
+/// A script that is known when the kit is compiled: nothing else can be one.
+macro_rules! constant {
+    ($source:expr) => {{
+        const SOURCE: &str = $source;
         Script {
             source: SOURCE,
             sha1: LazyLock::new(|| redis::Script::new(SOURCE).get_hash().to_owned()),
@@ -175,13 +178,16 @@ impl Command {
         Some(Command { cmd: load, script: None, key: None })
     }
 
-    /// For tests of one verb without a supervisor.
+    /// For tests of one verb without a supervisor. What comes `after` does so at the same moment.
     #[cfg(test)]
-    pub(super) fn query(&self, connection: &mut redis::Connection) -> Value {
+    pub(super) fn query(&self, connection: &mut redis::Connection, after: Vec<Cmd>) -> Vec<Value> {
+        let mut all = redis::pipe();
         if let Some(script) = self.script {
-            let _: String = script.load().query(connection).expect("the script loads");
+            all.add_command(script.load()).ignore();
         }
-        self.cmd.query(connection).expect("the command is answered")
+        all.atomic().add_command(self.cmd.clone());
+        after.into_iter().for_each(|cmd| _ = all.add_command(cmd));
+        all.query(connection).expect("the commands are answered")
     }
 
     /// A script that the server has forgotten is loaded and called again in one more round trip;

@@ -48,9 +48,19 @@ async fn probe(
     key: &str,
     deadline: Duration,
 ) -> Result<(Probed, Option<StoreError>), StoreError> {
+    // Says what the server is; an old one, or a user who may not ask, is no worse for it. By itself:
+    // a server that wants a password first hangs up on whoever sends it more than 16 KiB.
+    let mut hello = redis::pipe();
+    hello.cmd("HELLO").ignore_errors();
+    let mut hello: Vec<Value> =
+        hello.query_async(connection).await.map_err(|error| endpoint.error_of(&error))?;
+    let hello = hello.pop().ok_or_else(|| endpoint.error(Kind::NotRedis))?;
+    if let Value::ServerError(error) = &hello
+        && error.code() == "NOAUTH"
+    {
+        return Err(StoreError::reply("NOAUTH"));
+    }
     let mut probe = redis::pipe();
-    // Says what the server is; an old one, or a user who may not ask, is no worse for it.
-    probe.cmd("HELLO");
     if endpoint.access.reads_only {
         probe.cmd("READONLY");
     } else {
@@ -68,12 +78,9 @@ async fn probe(
     }
     // Or one refused command would discard every reply.
     probe.ignore_errors();
-    let mut replies: Vec<Value> =
+    let replies: Vec<Value> =
         probe.query_async(connection).await.map_err(|error| endpoint.error_of(&error))?;
-    if replies.is_empty() {
-        return Err(endpoint.error(Kind::NotRedis));
-    }
-    match mode(replies.remove(0)).as_deref() {
+    match mode(hello).as_deref() {
         Some("sentinel") => return Err(StoreError::about(Kind::WrongTopology, SENTINEL)),
         // The key may be one that this very node keeps.
         Some("cluster") if !endpoint.access.in_cluster && has_others(connection).await => {

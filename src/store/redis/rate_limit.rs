@@ -16,7 +16,7 @@ use crate::policy::{Timestamp, micros};
 use crate::store::StoreError;
 use crate::store::channels::Listener;
 use crate::store::keys::Keys;
-use crate::store::verbs::{Block, Charge, Reset, Take, Verb};
+use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
 
 type Answer = <Take as Verb>::Answer;
 
@@ -37,16 +37,22 @@ impl OnRedis for Take {
     }
 
     fn known(&self, redis: &Redis) -> Option<Answer> {
-        let has_shortcuts = self.charges.iter().any(|charge| charge.rule.has_shortcuts());
-        (has_shortcuts && self.act == Act::Take).then(|| self.by_shortcut(redis)).flatten()
+        let may_be = self.act == Act::Take && self.any(Rule::has_shortcuts);
+        may_be.then(|| self.by_shortcut(redis)).flatten()
     }
 
     async fn through(self, redis: &Redis) -> Result<Answer, StoreError> {
-        if self.charges.iter().any(|charge| charge.rule.has_shortcuts()) {
-            Box::pin(self.with_shortcuts(redis)).await
-        } else {
-            redis.directly(self).await
+        if self.act == Act::Take {
+            return match self.any(Rule::has_shortcuts) {
+                true => Box::pin(self.with_shortcuts(redis)).await,
+                false => redis.directly(self).await,
+            };
         }
+        let known = self.charges.iter().filter(|charge| charge.rule.is_known());
+        let known: SmallVec<[_; 1]> = known.map(place).collect();
+        let answer = redis.directly(self).await;
+        known.iter().for_each(|place| redis.shortcuts.forget(place));
+        answer
     }
 
     async fn on_cluster(self, redis: &Redis) -> Result<Answer, StoreError> {
@@ -106,6 +112,10 @@ async fn give_back(parts: &[Take], answers: &mut [Answer], redis: &Redis) {
 }
 
 impl Take {
+    fn any(&self, is: impl Fn(&Rule) -> bool) -> bool {
+        self.charges.iter().any(|charge| is(&charge.rule))
+    }
+
     /// The charges of each subject, which are in one slot.
     fn by_subject(&self) -> Vec<Take> {
         let mut parts: Vec<Take> = Vec::new();
@@ -146,7 +156,7 @@ impl Take {
         let command = marks.fold(command, |command, mark| {
             command.arg(mark.map(|mark| mark.0.to_string()).unwrap_or_default())
         });
-        if !self.charges.iter().any(|charge| charge.rule.has_shortcuts()) {
+        if !self.any(Rule::is_known) {
             return command;
         }
         let places = self.charges.iter().map(|charge| message(&place(charge)));
@@ -173,12 +183,6 @@ impl Take {
 
     async fn with_shortcuts(self, redis: &Redis) -> Result<Answer, StoreError> {
         let shortcuts = &redis.shortcuts;
-        if self.act != Act::Take {
-            let places: SmallVec<[_; 1]> = self.charges.iter().map(place).collect();
-            let answer = redis.directly(self).await;
-            places.iter().for_each(|place| shortcuts.forget(place));
-            return answer;
-        }
         let heard = shortcuts.heard(|| redis.hear_of_limits());
         if let [charge] = &*self.charges
             && charge.rule.batch > charge.cost
@@ -367,7 +371,6 @@ mod tests {
     use crate::policy::Quota;
     use crate::policy::limiting::State;
     use crate::store::keys::Subject;
-    use crate::store::verbs::Rule;
 
     /// One step of a history: how far the clock moves (it may go back), under which quotas, what is
     /// done, for how much, and whether it has to do with the charge before.
@@ -539,19 +542,19 @@ mod tests {
                     });
                     let take = Take::new(act, charges);
                     let expected = model(&take, &mut states, at);
-                    let reply = take.command(&keys, Some(at)).query(connection);
-                    let answer = Take::answer(reply).unwrap();
+                    // The server's clock runs on while the test's jumps.
+                    let places = take.charges.iter().map(|it| keys.limit(&it.rule, &subject));
+                    let keep = places.flat_map(|key| {
+                        let ttl = redis::cmd("PTTL").arg(&key).clone();
+                        [ttl, redis::cmd("PEXPIRE").arg(key).arg(1_000_000_000).clone()]
+                    });
+                    let replies = take.command(&keys, Some(at)).query(connection, keep.collect());
+                    let no_end = |reply: &Value| *reply == Value::Int(-1);
+                    prop_assert!(!replies[1..].iter().any(no_end), "a state that does not expire");
+                    let answer = Take::answer(replies[0].clone()).unwrap();
                     let answer: Answer = answer.into_iter().map(told).collect();
                     let expected: Answer = expected.into_iter().map(told).collect();
                     prop_assert_eq!(&answer, &expected);
-                    for charge in &take.charges {
-                        let key = keys.limit(&charge.rule, &subject);
-                        let ttl: i64 = redis::cmd("PTTL").arg(&key).query(connection).unwrap();
-                        prop_assert!(ttl != -1, "a state that does not expire");
-                        // The server's clock runs on while the test's jumps.
-                        let keep = redis::cmd("PEXPIRE").arg(&key).arg(1_000_000_000).clone();
-                        let _: i64 = keep.query(connection).unwrap();
-                    }
                     if act == Act::Take {
                         for (mark, taken) in marks.iter_mut().zip(&answer) {
                             *mark = Some(taken.mark());

@@ -22,6 +22,8 @@ pub(crate) struct Rule {
     /// How much a process takes at once, to spend it by and by. Only where a decision is about one
     /// limit.
     pub(crate) batch: u32,
+    /// Processes are told what is given back, whether or not this one remembers anything.
+    pub(crate) tells: bool,
 }
 
 /// What one limit is asked about one subject.
@@ -104,12 +106,17 @@ impl Rule {
             Counting::Lockout(_) => b'o',
         };
         let id = Fingerprint::of(&[name.as_bytes(), &[algorithm]]);
-        Rule { name: name.into(), id, counting, is_shadow, denies: false, batch: 1 }
+        Rule { name: name.into(), id, counting, is_shadow, denies: false, batch: 1, tells: false }
     }
 
-    /// Whether processes know something of it that they have to be told the end of.
+    /// Whether this process may know an answer without asking.
     pub(crate) fn has_shortcuts(&self) -> bool {
         self.denies || self.batch > 1
+    }
+
+    /// Whether some process may know something that it has to be told the end of.
+    pub(crate) fn is_known(&self) -> bool {
+        self.has_shortcuts() || self.tells
     }
 }
 

@@ -1,0 +1,84 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Limited, Violation};
+use crate::policy::limiting::Decision;
+
+/// What a [`Limiter`](super::Limiter) says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "an allowance may be a refusal"]
+pub struct Allowance {
+    limit: Arc<str>,
+    decision: Decision,
+}
+
+impl Allowance {
+    pub(super) fn new(limit: Arc<str>, decision: Decision) -> Allowance {
+        Allowance { limit, decision }
+    }
+
+    /// Whether it was, or of a [peek](super::Limiter::peek) would be, allowed.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.decision.allowed
+    }
+
+    /// How many more would be allowed right now.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.decision.remaining
+    }
+
+    /// Until the same would be allowed: zero when it was, and `None` when no waiting will help, as it
+    /// costs more than there ever is.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.decision.retry_after
+    }
+
+    /// Until the limit is as if it had never been used.
+    #[must_use]
+    pub fn reset_after(&self) -> Duration {
+        self.decision.full_after
+    }
+
+    /// Whether somebody is [blocked](super::Limiter::block) or
+    /// [locked out](super::Quota::lockout), rather than out of quota.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.decision.is_blocked
+    }
+
+    /// The refusal as an error: the response that a layer would have given, for `?` in a handler.
+    ///
+    /// ```
+    /// use axum::response::{IntoResponse, Response};
+    /// use tower_redis_kit::Store;
+    /// use tower_redis_kit::rate_limit::Quota;
+    ///
+    /// async fn send_mail(store: Store) -> Result<&'static str, Response> {
+    ///     let mails = store.limiter("mail", Quota::per_hour(1));
+    ///     let allowance = mails.take("ada").await.map_err(IntoResponse::into_response)?;
+    ///     allowance.or_limited().map_err(IntoResponse::into_response)?;
+    ///     Ok("sent")
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let store = Store::memory();
+    /// assert_eq!(send_mail(store.clone()).await.unwrap(), "sent");
+    /// let refused = send_mail(store).await.unwrap_err();
+    /// assert_eq!(refused.status(), 429);
+    /// assert_eq!(refused.headers()["retry-after"], "3600");
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When it was not allowed.
+    pub fn or_limited(self) -> Result<Allowance, Limited> {
+        if self.decision.allowed {
+            return Ok(self);
+        }
+        let Decision { retry_after, is_blocked, .. } = self.decision;
+        Err(Limited { violations: vec![Violation { limit: self.limit, retry_after, is_blocked }] })
+    }
+}

@@ -1,0 +1,229 @@
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::fallback::Local;
+use super::{Allowance, Fallback, Key};
+use crate::observe::{self, Limit as Event};
+use crate::policy::Quota;
+use crate::policy::limiting::{Act, Decision};
+use crate::store::verbs::{Block, Charge, Reset, Rule, Take};
+use crate::{Store, StoreError};
+
+/// A limit to ask in code: in handlers, at log-ins, in what runs in the background.
+///
+/// It counts together with a [`Limit`](super::Limit) of the same name and way to count, so this is also how
+/// an administrator looks at, opens or shuts what a layer limits: by the same [`Key`], which is made of a
+/// name or an address.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_redis_kit::Store;
+/// use tower_redis_kit::rate_limit::Quota;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+/// let store = Store::memory();
+/// let mails = store.limiter("mail", Quota::per_hour(2));
+/// assert!(mails.take("ada").await?.is_allowed());
+/// assert_eq!(mails.take("ada").await?.remaining(), 0);
+///
+/// let third = mails.take("ada").await?;
+/// assert!(!third.is_allowed());
+/// assert!(third.retry_after().is_some_and(|wait| wait <= Duration::from_secs(30 * 60)));
+///
+/// assert!(mails.reset("ada").await?);
+/// assert!(mails.take("ada").await?.is_allowed());
+/// # Ok(()) }
+/// ```
+///
+/// In a handler a refusal becomes a response by [`Allowance::or_limited`].
+///
+/// A handle, cheap to clone. Make it once: what it counts while the store is away is its own.
+///
+/// # Errors
+/// Every method fails when the store cannot answer, but [`take`](Limiter::take) and
+/// [`take_n`](Limiter::take_n) go by the [fallback](Limiter::fallback).
+///
+/// # Cancel safety
+/// What a caller asked for who then leaves may still be done.
+#[derive(Clone)]
+#[must_use]
+pub struct Limiter {
+    store: Store,
+    rule: Arc<Rule>,
+    name: Arc<str>,
+    quota: Quota,
+    fallback: Fallback,
+    local: Arc<OnceLock<Local>>,
+}
+
+impl Store {
+    /// The limit of this name and quota, for code to ask. In process and on Redis alike.
+    ///
+    /// # Panics
+    /// As [`Limit::new`](crate::rate_limit::Limit::new).
+    #[track_caller]
+    pub fn limiter(&self, name: &str, quota: Quota) -> Limiter {
+        let mut rule = Rule::new(name, quota.counting(), false);
+        // Some layer of the same name may remember whom it refused.
+        rule.tells = true;
+        Limiter {
+            store: self.clone(),
+            rule: Arc::new(rule),
+            name: name.into(),
+            quota,
+            fallback: Fallback::default(),
+            local: Arc::default(),
+        }
+    }
+}
+
+impl Limiter {
+    /// What [`take`](Limiter::take) does while the store cannot answer. [`Fallback::Local`] unless set;
+    /// with [`Fallback::Refuse`] it fails.
+    pub fn fallback(mut self, fallback: Fallback) -> Limiter {
+        self.fallback = fallback;
+        self
+    }
+
+    /// Takes one from the quota, if it is there.
+    ///
+    /// # Errors
+    /// As on [`Limiter`].
+    pub async fn take(&self, key: impl Into<Key>) -> Result<Allowance, StoreError> {
+        self.take_n(key, 1).await
+    }
+
+    /// Takes `cost` from the quota, if all of it is there, and nothing otherwise.
+    ///
+    /// # Errors
+    /// As on [`Limiter`].
+    pub async fn take_n(&self, key: impl Into<Key>, cost: u32) -> Result<Allowance, StoreError> {
+        let key = key.into();
+        let (decision, event) = match (self.act(Act::Take, key, cost).await, self.fallback) {
+            (Ok(decision), _) => (decision, Event::of(decision.allowed)),
+            (Err(_), Fallback::Local) => {
+                let local = self.local.get_or_init(|| Local::new(self.quota));
+                let decision = local.take(key.0, cost);
+                (decision, Event::here(decision.allowed))
+            }
+            (Err(_), Fallback::Allow) => {
+                (Decision::unchecked(self.quota.burst_size()), Event::Unchecked)
+            }
+            (Err(error), Fallback::Refuse) => {
+                observe::rate_limit(&self.name, Event::Refused);
+                return Err(error);
+            }
+        };
+        observe::rate_limit(&self.name, event);
+        Ok(self.allowance(decision))
+    }
+
+    /// Whether one more would be allowed, and how many are left. Takes nothing.
+    ///
+    /// # Errors
+    /// As on [`Limiter`].
+    pub async fn peek(&self, key: impl Into<Key>) -> Result<Allowance, StoreError> {
+        Ok(self.allowance(self.act(Act::Peek, key.into(), 1).await?))
+    }
+
+    /// Gives `count` back that were taken, as far as there are any, and answers how many are left.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+    /// use tower_redis_kit::Store;
+    /// use tower_redis_kit::rate_limit::Quota;
+    ///
+    /// let exports = Store::memory().limiter("exports", Quota::per_day(3));
+    /// assert_eq!(exports.take_n("ada", 3).await?.remaining(), 0);
+    /// assert_eq!(exports.refund("ada", 2).await?, 2);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As on [`Limiter`].
+    pub async fn refund(&self, key: impl Into<Key>, count: u32) -> Result<u64, StoreError> {
+        Ok(self.act(Act::Refund, key.into(), count).await?.remaining)
+    }
+
+    /// Takes `count` whether they are there or not, and answers how many are left: for who has done
+    /// something that deserves it, or what turned out to cost more.
+    ///
+    /// A GCRA limit forgets what is beyond its whole burst, so that a penalty never shuts somebody out
+    /// for longer than an empty quota takes to fill: for that there is [`block`](Limiter::block).
+    ///
+    /// # Errors
+    /// As on [`Limiter`].
+    pub async fn penalty(&self, key: impl Into<Key>, count: u32) -> Result<u64, StoreError> {
+        Ok(self.act(Act::Charge, key.into(), count).await?.remaining)
+    }
+
+    /// Shuts the limit for somebody for a time, at most some 35 years. In the place of what was counted.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+    /// use std::time::Duration;
+    /// use tower_redis_kit::Store;
+    /// use tower_redis_kit::rate_limit::Quota;
+    ///
+    /// let api = Store::memory().limiter("api", Quota::per_second(10));
+    /// api.block("mallory", Duration::from_secs(3_600)).await?;
+    /// assert!(api.take("mallory").await?.is_blocked());
+    /// assert!(api.unblock("mallory").await?);
+    /// assert!(api.take("mallory").await?.is_allowed());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As on [`Limiter`].
+    pub async fn block(&self, key: impl Into<Key>, time: Duration) -> Result<(), StoreError> {
+        self.shut(key.into(), Some(time)).await?;
+        Ok(())
+    }
+
+    /// Opens the limit for somebody who was [blocked](Limiter::block) or [locked out](Quota::lockout),
+    /// and says whether they were. How often somebody was locked out is not forgotten: for that there is
+    /// [`reset`](Limiter::reset).
+    ///
+    /// # Errors
+    /// As on [`Limiter`].
+    pub async fn unblock(&self, key: impl Into<Key>) -> Result<bool, StoreError> {
+        self.shut(key.into(), None).await
+    }
+
+    /// Forgets all that was counted of somebody, a block included, and says whether there was something:
+    /// after a successful log-in, or for whom a customer service takes pity on.
+    ///
+    /// # Errors
+    /// As on [`Limiter`].
+    pub async fn reset(&self, key: impl Into<Key>) -> Result<bool, StoreError> {
+        self.store.ask(Reset { rule: self.rule.clone(), subject: key.into().0 }).await
+    }
+
+    async fn shut(&self, key: Key, time: Option<Duration>) -> Result<bool, StoreError> {
+        self.store.ask(Block { rule: self.rule.clone(), subject: key.0, time }).await
+    }
+
+    async fn act(&self, act: Act, key: Key, cost: u32) -> Result<Decision, StoreError> {
+        let charge = Charge::new(self.rule.clone(), key.0, cost);
+        let taken = self.store.ask(Take::new(act, [charge])).await?;
+        Ok(self.rule.counting.decide(&taken[0], cost))
+    }
+
+    fn allowance(&self, decision: Decision) -> Allowance {
+        Allowance::new(self.name.clone(), decision)
+    }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter")
+            .field("name", &self.name)
+            .field("quota", &self.quota)
+            .field("fallback", &self.fallback)
+            .finish_non_exhaustive()
+    }
+}
