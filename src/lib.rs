@@ -60,6 +60,7 @@
 //! - `metrics`: counters and times by the metrics facade; `docs/metrics.md` lists them.
 //! - `tls`: `rediss://`, by rustls with the crypto provider that the application installed.
 //! - `tls-ring`: `tls`, with the provider `ring` where none is installed.
+//! - `time-zones`: quotas by the days and months of [a place](rate_limit::Quota::in_time_zone).
 
 #![deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,7 +1,9 @@
 //! Answers 429 when somebody has used up a quota.
 //!
-//! A limit is a name, a [`Quota`] and a key: what counts as one caller. The layer takes one request
-//! from the caller's quota by GCRA, atomically, in one command.
+//! A limit is a name, a [`Quota`] and a key: what counts as one caller. The layer takes a request's
+//! [cost](Limit::cost) from the caller's quota, atomically, in one command: of
+//! [several limits](RateLimitLayer::all) too, of which none is charged when one refuses. In code, a
+//! [`Limiter`] does the same.
 //!
 //! ```
 //! use axum::{Router, body::Body, routing::get};
