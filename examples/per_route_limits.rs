@@ -1,51 +1,69 @@
-//! A limit for the whole service, and a tighter one for a route that costs more.
+//! Limits for the whole service, and tighter ones for routes that cost more, in one table.
 
 use axum::Router;
 use axum::body::Body;
-use axum::middleware::map_response;
 use axum::routing::{get, post};
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode};
 use tower::ServiceExt;
-use tower_redis_kit::rate_limit::{Header, Limited, Quota, RateLimitLayer};
+use tower_redis_kit::rate_limit::{Header, Limit, Limited, Quota, RateLimitLayer, RouteLimits};
 use tower_redis_kit::{Store, StoreLayer};
 
+fn by_key(name: &str, quota: Quota) -> Limit {
+    Limit::new(name, quota, Header::new("x-api-key"))
+}
+
 fn app(store: Store) -> Router {
-    let key = || Header::new("x-api-key");
+    let all = by_key("all", Quota::per_second(5).burst(10));
+    let table = RouteLimits::new()
+        // Both in one decision: what the report's limit refuses, the other does not count.
+        .route("POST /report", [all.clone(), by_key("report", Quota::per_hour(2))])
+        .otherwise(all);
+    let export = RateLimitLayer::new("export", Quota::per_day(1), Header::new("x-api-key"));
     Router::new()
         .route("/", get(|| async { "cheap" }))
-        .route(
-            "/report",
-            post(|| async { "dear" }).layer(RateLimitLayer::new(
-                "report",
-                Quota::per_hour(2),
-                key(),
-            )),
-        )
-        .layer(RateLimitLayer::new("all", Quota::per_second(5).burst(10), key()))
-        .layer(map_response(explain))
+        .route("/report", post(|| async { "dear" }))
+        // Or by a layer of the route's own.
+        .route("/export", get(|| async { "dearest" }).layer(export))
+        .layer(RateLimitLayer::by(table).refuse_with(explain))
         .layer(StoreLayer::new(store))
 }
 
-/// Words the refusal: its reason is in the response's extensions.
-async fn explain(response: Response<Body>) -> Response<Body> {
-    let Some(limited) = response.extensions().get::<Limited>() else { return response };
+/// In the place of the problem document.
+fn explain(limited: &Limited) -> Response<Bytes> {
     let text = format!("{limited}; wait {:.0?}", limited.retry_after().unwrap_or_default());
-    response.map(|_| Body::from(text))
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    response
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let app = app(Store::from_env().await?);
-    for (method, path) in
-        [("GET", "/"), ("POST", "/report"), ("POST", "/report"), ("POST", "/report")]
-    {
+    let store = Store::from_env().await?;
+    for name in ["report", "export"] {
+        // So that the example can be run again.
+        let _ = store.limiter(name, Quota::per_hour(2)).reset("demo").await?;
+    }
+    let app = app(store);
+    let requests = [
+        ("GET", "/", 200),
+        ("POST", "/report", 200),
+        ("POST", "/report", 200),
+        ("POST", "/report", 429),
+        ("GET", "/export", 200),
+        ("GET", "/export", 429),
+        ("GET", "/", 200),
+    ];
+    for (method, path, expected) in requests {
         let request = Request::builder().method(method).uri(path).header("x-api-key", "demo");
         let response = app.clone().oneshot(request.body(Body::empty())?).await?;
+        let status = response.status().as_u16();
         let limits = response.headers().get_all("ratelimit").iter();
-        let limits: Vec<_> = limits.filter_map(|limit| limit.to_str().ok()).collect();
-        println!("{method} {path}: {} {limits:?}", response.status());
+        let limits: Result<Vec<_>, _> = limits.map(HeaderValue::to_str).collect();
+        println!("{method} {path}: {status} {:?}", limits?);
         let text = axum::body::to_bytes(response.into_body(), 1_000).await?;
         println!("  {}", String::from_utf8_lossy(&text));
+        assert_eq!(status, expected);
     }
     Ok(())
 }

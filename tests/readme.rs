@@ -142,14 +142,22 @@ fn the_quickstart_goes_on_while_its_redis_is_away_and_recovers_by_itself() {
 
 #[test]
 fn the_examples_that_end_by_themselves_say_what_they_show() {
+    let server = RedisServer::start();
     for (name, line) in [
-        ("per_route_limits", "POST /report: 429 Too Many Requests"),
+        ("per_route_limits", "POST /report: 429 [\"\\\"all\\\""),
+        ("tiers", "free-1: 429 Too Many Requests"),
+        ("login_lockout", "\"qwerty\": 429 Too Many Requests"),
+        ("token_budget", "200 The answer is 42. (300 left)"),
         ("sessions", "GET /me: 200 OK ada"),
         ("revoke_token", "laptop: 401 Unauthorized"),
         ("cache_tags", "all change: 2 dropped"),
         ("health_pages", "GET /health/cache: 503 Service Unavailable"),
     ] {
-        example::run(name, &[]).wait_for(line);
+        for env in [&[][..], &[("REDIS_URL", &*server.url())]] {
+            let mut example = example::run(name, env);
+            example.wait_for(line);
+            example.wait_for_success();
+        }
     }
 }
 

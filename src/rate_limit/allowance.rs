@@ -74,9 +74,9 @@ impl Allowance {
     ///
     /// # Errors
     /// When it was not allowed.
-    pub fn or_limited(self) -> Result<Allowance, Limited> {
+    pub fn or_limited(self) -> Result<(), Limited> {
         if self.decision.allowed {
-            return Ok(self);
+            return Ok(());
         }
         let Decision { retry_after, is_blocked, .. } = self.decision;
         Err(Limited { violations: vec![Violation { limit: self.limit, retry_after, is_blocked }] })

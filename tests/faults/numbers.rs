@@ -73,10 +73,10 @@ fn with_the_breaker_open_a_refusal_comes_within_ten_microseconds() {
         let limited = median_of(|| refused(limit.clone(), with_token())).await;
         let checked = median_of(|| refused(check.clone(), with_token())).await;
         println!("a call {call:?}, a limit {limited:?}, a token {checked:?}");
-        assert!(call < REFUSAL, "{call:?}");
-        // Without optimization a layer takes more than the store's part in it.
-        let layer = if cfg!(debug_assertions) { 5 * REFUSAL } else { REFUSAL };
-        assert!(limited < layer && checked < layer, "{limited:?}, {checked:?}");
+        // Without optimization all takes several times as long, and a layer more than the store's part.
+        let [of_call, of_layer] = if cfg!(debug_assertions) { [3, 10] } else { [1, 1] };
+        assert!(call < of_call * REFUSAL, "{call:?}");
+        assert!(limited.max(checked) < of_layer * REFUSAL, "{limited:?}, {checked:?}");
     });
 }
 

@@ -1,7 +1,8 @@
 //! The project's example programs, run as their users run them.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::process::Process;
 
@@ -55,6 +56,23 @@ impl Example {
         self.process.wait_for(text, WAIT_LIMIT).unwrap_or_else(|| {
             panic!("the example `{}` has not printed `{text}`, but:\n{}", self.name, self.output())
         })
+    }
+
+    /// Waits until it has ended, and succeeded.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it fails, or is still there after 20 seconds.
+    #[track_caller]
+    pub fn wait_for_success(&mut self) {
+        let began = Instant::now();
+        loop {
+            match self.process.exited() {
+                Some(status) if status.success() => return,
+                None if began.elapsed() < WAIT_LIMIT => thread::sleep(Duration::from_millis(10)),
+                status => panic!("the example `{}`: {status:?}\n{}", self.name, self.output()),
+            }
+        }
     }
 
     /// All it has printed so far.

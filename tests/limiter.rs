@@ -1,0 +1,338 @@
+//! Limits in code, as handlers and administrators use them.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use common::{away, field, memory, on_every_store, redis_under, request, send, store_on, text};
+use http::StatusCode;
+use support::RedisServer;
+use tokio::task::JoinSet;
+use tower_redis_kit::rate_limit::{
+    Fallback, Header, Key, Limit, Limited, PeerIp, Quota, RateLimitLayer,
+};
+use tower_redis_kit::{Store, StoreLayer};
+
+on_every_store! {
+    it_takes_what_is_there_and_no_more,
+    a_peek_takes_nothing,
+    what_is_given_back_can_be_taken_again,
+    a_penalty_is_taken_whether_it_is_there_or_not,
+    who_is_blocked_waits_for_the_block_to_end,
+    a_lockout_grows_and_nobody_pushes_its_end_out,
+    a_reset_forgets_everything,
+    code_and_layers_count_together,
+    an_administrator_shuts_and_opens_what_a_layer_limits,
+    a_hundred_at_once_take_exactly_what_is_there,
+    what_costs_more_than_there_ever_is_says_so,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+/// Each way to count, with a limit of `limit` that does not come back while a test runs.
+fn each(limit: u32) -> [(&'static str, Quota); 7] {
+    [
+        ("gcra", Quota::per_day(limit)),
+        ("guaranteed", Quota::per_day(limit * 2).burst(limit).guaranteed()),
+        ("fixed", Quota::per_day(limit).fixed_window()),
+        ("aligned", Quota::new(limit, Duration::from_secs(1 << 28)).aligned_window()),
+        ("sliding", Quota::new(limit, Duration::from_secs(1 << 28)).sliding_window()),
+        ("log", Quota::per_day(limit).sliding_log()),
+        ("lockout", Quota::per_day(limit).lockout([DAY])),
+    ]
+}
+
+async fn it_takes_what_is_there_and_no_more(store: Store) {
+    for (name, quota) in each(3) {
+        let limiter = store.limiter(name, quota);
+        for left in [2, 1, 0] {
+            let taken = limiter.take("ada").await.unwrap();
+            assert!(taken.is_allowed() && taken.remaining() == left, "{name}: {taken:?}");
+            assert_eq!(taken.retry_after(), Some(Duration::ZERO));
+        }
+        let refused = limiter.take("ada").await.unwrap();
+        assert!(!refused.is_allowed(), "{name}: {refused:?}");
+        let wait = refused.retry_after().expect("waiting helps");
+        assert!(wait > Duration::ZERO && wait <= refused.reset_after(), "{name}: {refused:?}");
+        assert!(limiter.take("grace").await.unwrap().is_allowed(), "{name}: somebody else");
+    }
+}
+
+async fn a_peek_takes_nothing(store: Store) {
+    for (name, quota) in each(2) {
+        let limiter = store.limiter(name, quota);
+        for _ in 0..5 {
+            let peeked = limiter.peek("ada").await.unwrap();
+            assert!(peeked.is_allowed() && peeked.remaining() == 2, "{name}: {peeked:?}");
+        }
+        assert!(limiter.take_n("ada", 2).await.unwrap().is_allowed(), "{name}");
+        assert!(!limiter.peek("ada").await.unwrap().is_allowed(), "{name}");
+    }
+}
+
+async fn what_is_given_back_can_be_taken_again(store: Store) {
+    for (name, quota) in each(4) {
+        // A lockout that has begun stays: that is what it is for.
+        let take = if name == "lockout" { 3 } else { 4 };
+        let limiter = store.limiter(name, quota);
+        assert!(limiter.take_n("ada", take).await.unwrap().is_allowed(), "{name}");
+        assert_eq!(limiter.refund("ada", 2).await.unwrap(), u64::from(6 - take), "{name}");
+        assert!(limiter.take_n("ada", 2).await.unwrap().is_allowed(), "{name}");
+        // Never more than there ever is.
+        assert_eq!(limiter.refund("ada", 1_000).await.unwrap(), 4, "{name}");
+        assert_eq!(limiter.refund("nobody", 1).await.unwrap(), 4, "{name}");
+    }
+}
+
+async fn a_penalty_is_taken_whether_it_is_there_or_not(store: Store) {
+    for (name, quota) in each(5) {
+        let limiter = store.limiter(name, quota);
+        assert_eq!(limiter.penalty("ada", 2).await.unwrap(), 3, "{name}");
+        assert_eq!(limiter.penalty("ada", 100).await.unwrap(), 0, "{name}");
+        assert!(!limiter.take("ada").await.unwrap().is_allowed(), "{name}");
+    }
+}
+
+async fn who_is_blocked_waits_for_the_block_to_end(store: Store) {
+    for (name, quota) in each(5) {
+        let limiter = store.limiter(name, quota);
+        limiter.block("ada", minutes(10)).await.unwrap();
+        let refused = limiter.take("ada").await.unwrap();
+        assert!(refused.is_blocked() && !refused.is_allowed(), "{name}: {refused:?}");
+        let wait = refused.retry_after().unwrap();
+        assert!(wait <= minutes(10) && wait > minutes(9), "{name}: {wait:?}");
+        assert!(limiter.take("grace").await.unwrap().is_allowed(), "{name}: nobody else");
+        assert!(limiter.unblock("ada").await.unwrap(), "{name}");
+        assert!(!limiter.unblock("ada").await.unwrap(), "{name}: it is open");
+        assert!(limiter.take("ada").await.unwrap().is_allowed(), "{name}");
+
+        limiter.block("ada", Duration::from_millis(400)).await.unwrap();
+        assert!(!limiter.take("ada").await.unwrap().is_allowed(), "{name}");
+        tokio::time::sleep(Duration::from_millis(410)).await;
+        assert!(limiter.take("ada").await.unwrap().is_allowed(), "{name}: it has ended");
+        // However long: no overflow.
+        limiter.block("ada", Duration::MAX).await.unwrap();
+        assert!(limiter.take("ada").await.unwrap().is_blocked(), "{name}");
+    }
+}
+
+async fn a_lockout_grows_and_nobody_pushes_its_end_out(store: Store) {
+    let quota = Quota::per_day(2).lockout([minutes(1), minutes(5), minutes(30)]);
+    let limiter = store.limiter("log-in", quota);
+    for longest in [1, 5, 30, 30] {
+        assert!(limiter.take("ada").await.unwrap().is_allowed());
+        assert!(limiter.take("ada").await.unwrap().is_allowed());
+        let first = limiter.take("ada").await.unwrap();
+        assert!(first.is_blocked(), "{first:?}");
+        let mut wait = first.retry_after().unwrap();
+        assert!(
+            wait <= minutes(longest) && wait > minutes(longest) - Duration::from_secs(30),
+            "{wait:?}"
+        );
+        for _ in 0..20 {
+            let again = limiter.take_n("ada", 1).await.unwrap().retry_after().unwrap();
+            assert!(again <= wait, "{again:?} after {wait:?}");
+            wait = again;
+        }
+        assert!(limiter.unblock("ada").await.unwrap());
+    }
+    assert!(limiter.reset("ada").await.unwrap());
+    assert!(limiter.take_n("ada", 2).await.unwrap().is_allowed());
+    let wait = limiter.take("ada").await.unwrap().retry_after().unwrap();
+    assert!(wait <= minutes(1), "a reset begins anew: {wait:?}");
+}
+
+async fn a_reset_forgets_everything(store: Store) {
+    for (name, quota) in each(2) {
+        let limiter = store.limiter(name, quota);
+        assert!(!limiter.reset("ada").await.unwrap(), "{name}: there was nothing");
+        assert!(limiter.take_n("ada", 2).await.unwrap().is_allowed(), "{name}");
+        assert!(limiter.reset("ada").await.unwrap(), "{name}");
+        assert_eq!(limiter.peek("ada").await.unwrap().remaining(), 2, "{name}");
+        limiter.block("ada", DAY).await.unwrap();
+        assert!(limiter.reset("ada").await.unwrap(), "{name}");
+        assert!(limiter.take("ada").await.unwrap().is_allowed(), "{name}");
+    }
+}
+
+fn app(limit: Limit, store: Store) -> Router {
+    Router::new()
+        .route("/", get(|| async { "hello" }))
+        .layer(RateLimitLayer::all(limit))
+        .layer(StoreLayer::new(store))
+}
+
+async fn status(app: &Router, key: &str) -> u16 {
+    send(app, request("GET", "/", &[("x-api-key", key)])).await.status().as_u16()
+}
+
+async fn code_and_layers_count_together(store: Store) {
+    for (name, quota) in each(3) {
+        let app = app(Limit::new(name, quota, Header::new("x-api-key")), store.clone());
+        let limiter = store.limiter(name, quota);
+        assert_eq!(status(&app, "ada").await, 200);
+        assert_eq!(limiter.peek("ada").await.unwrap().remaining(), 2, "{name}");
+        assert_eq!(limiter.take_n(Key::named("ada"), 2).await.unwrap().remaining(), 0, "{name}");
+        assert_eq!(status(&app, "ada").await, 429, "{name}");
+        assert!(limiter.reset("ada").await.unwrap());
+        assert_eq!(status(&app, "ada").await, 200, "{name}");
+    }
+}
+
+async fn an_administrator_shuts_and_opens_what_a_layer_limits(store: Store) {
+    // Who is refused is remembered, and still the layer is never wrong about it for long.
+    let limit = Limit::new("api", Quota::per_day(1_000), Header::new("x-api-key")).deny_cache(true);
+    let app = app(limit, store.clone());
+    let limiter = store.limiter("api", Quota::per_day(1_000));
+    limiter.block("mallory", minutes(10)).await.unwrap();
+    for _ in 0..20 {
+        let response = send(&app, request("GET", "/", &[("x-api-key", "mallory")])).await;
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        let limited = response.extensions().get::<Limited>().expect("a reason").clone();
+        assert!(limited.is_blocked());
+        assert!(field(response.headers(), "retry-after").parse::<u64>().unwrap() <= 600);
+    }
+    assert!(limiter.unblock("mallory").await.unwrap());
+    assert_eq!(status(&app, "mallory").await, 200);
+
+    limiter.penalty("mallory", 1_000).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(status(&app, "mallory").await, 429);
+    }
+    limiter.refund("mallory", 2).await.unwrap();
+    assert_eq!(status(&app, "mallory").await, 200);
+}
+
+async fn a_hundred_at_once_take_exactly_what_is_there(store: Store) {
+    for (name, quota) in each(37) {
+        let limiter = store.limiter(name, quota);
+        let taken = Arc::new(AtomicU32::new(0));
+        let mut callers = JoinSet::new();
+        for _ in 0..100 {
+            let (limiter, taken) = (limiter.clone(), taken.clone());
+            callers.spawn(async move {
+                let allowed = limiter.take("ada").await.unwrap().is_allowed();
+                taken.fetch_add(u32::from(allowed), Ordering::Relaxed);
+            });
+        }
+        callers.join_all().await;
+        assert_eq!(taken.load(Ordering::Relaxed), 37, "{name}");
+    }
+}
+
+async fn what_costs_more_than_there_ever_is_says_so(store: Store) {
+    for (name, quota) in each(3) {
+        let limiter = store.limiter(name, quota);
+        let refused = limiter.take_n("ada", 4).await.unwrap();
+        assert!(!refused.is_allowed() && refused.retry_after().is_none(), "{name}: {refused:?}");
+        let limited = refused.or_limited().unwrap_err();
+        assert_eq!(limited.retry_after(), None);
+        assert!(!limited.into_response().headers().contains_key("retry-after"), "{name}");
+        assert_eq!(limiter.peek("ada").await.unwrap().remaining(), 3, "{name}: nothing is charged");
+        assert!(limiter.take_n("ada", u32::MAX).await.unwrap().retry_after().is_none(), "{name}");
+        assert!(
+            limiter.take_n("ada", 0).await.unwrap().is_allowed(),
+            "{name}: nothing costs nothing"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_response_that_a_layer_gives() {
+    let store = memory().await;
+    let limiter = store.limiter("mail", Quota::per_hour(1));
+    assert!(limiter.take("ada").await.unwrap().or_limited().is_ok());
+    let limited = limiter.take("ada").await.unwrap().or_limited().unwrap_err();
+    assert_eq!(limited.limit(), "mail");
+    let response = limited.into_response();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(field(response.headers(), "retry-after"), "3600");
+    assert_eq!(field(response.headers(), "content-type"), "application/problem+json");
+    assert!(response.extensions().get::<Limited>().is_some());
+    assert!(text(response).await.contains("\"mail\""));
+}
+
+#[tokio::test]
+async fn without_redis_a_limiter_goes_by_its_fallback() {
+    let limiter = || async { away().await.limiter("mail", Quota::per_hour(2)) };
+    let local = limiter().await;
+    let mut allowed = Vec::new();
+    for _ in 0..3 {
+        allowed.push(local.take("ada").await.unwrap().is_allowed());
+    }
+    assert_eq!(allowed, [true, true, false], "it goes on in this process");
+
+    let open = limiter().await.fallback(Fallback::Allow);
+    for _ in 0..5 {
+        assert!(open.take("ada").await.unwrap().is_allowed());
+    }
+    let shut = limiter().await.fallback(Fallback::Refuse);
+    assert!(shut.take("ada").await.unwrap_err().is_unavailable());
+
+    // What cannot be known or done is an error, whatever the fallback.
+    assert!(local.peek("ada").await.unwrap_err().is_unavailable());
+    assert!(local.refund("ada", 1).await.is_err());
+    assert!(local.penalty("ada", 1).await.is_err());
+    assert!(local.block("ada", DAY).await.is_err());
+    assert!(local.unblock("ada").await.is_err());
+    assert!(local.reset("ada").await.is_err());
+}
+
+#[tokio::test]
+async fn each_act_is_one_command_and_every_key_expires() {
+    let server = RedisServer::start();
+    let store = store_on(&server).await;
+    for (name, quota) in each(10) {
+        let limiter = store.limiter(name, quota);
+        let before = server.count();
+        assert!(limiter.take("ada").await.unwrap().is_allowed());
+        let _ = limiter.peek("ada").await.unwrap();
+        limiter.refund("ada", 1).await.unwrap();
+        limiter.penalty("ada", 1).await.unwrap();
+        limiter.block("ada", DAY).await.unwrap();
+        limiter.unblock("ada").await.unwrap();
+        limiter.reset("ada").await.unwrap();
+        let ran = server.count().since(&before).commands;
+        assert_eq!(ran.get("evalsha"), Some(&7), "{name}: {ran:?}");
+        limiter.penalty("ada", 1).await.unwrap();
+    }
+    let keys = server.keys();
+    assert_eq!(keys.len(), 7, "{keys:?}");
+    for key in keys {
+        assert!(server.ttl_ms(&key) > 0, "{key} never ends");
+    }
+}
+
+#[tokio::test]
+async fn limits_of_two_stores_and_of_two_names_are_apart() {
+    let (one, other) = (redis_under("one").await, redis_under("other").await);
+    let quota = Quota::per_day(1);
+    assert!(one.limiter("a", quota).take("ada").await.unwrap().is_allowed());
+    assert!(other.limiter("a", quota).take("ada").await.unwrap().is_allowed());
+    assert!(one.limiter("b", quota).take("ada").await.unwrap().is_allowed());
+    assert!(!one.limiter("a", quota).take("ada").await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+#[should_panic(expected = "a limit's name is 1 to 64 letters")]
+async fn a_name_is_checked_where_it_is_given() {
+    let _ = Store::memory().limiter("no spaces", Quota::per_day(1));
+}
+
+#[test]
+fn what_is_printed_names_no_key() {
+    let limiter = Store::memory().limiter("mail", Quota::per_day(1));
+    let printed = format!("{limiter:?}");
+    assert!(printed.contains("mail") && !printed.contains("ada"), "{printed}");
+    let layer = RateLimitLayer::new("ip", Quota::per_day(1), PeerIp);
+    assert!(format!("{layer:?}").contains("Local"));
+}
