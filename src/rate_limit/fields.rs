@@ -1,98 +1,129 @@
-//! The `RateLimit` fields (draft-ietf-httpapi-ratelimit-headers-10).
+//! What clients are told of their limits: the fields of every response, and `Retry-After`.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
-use super::Unit;
 use super::gate::Asked;
 use super::layer::Settings;
+use super::limit::LimitSettings;
+use super::{Unit, single};
 use crate::policy::limiting::Decision;
 
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+pub(super) static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// How clients are told what remains.
+/// How clients are told what remains: a draft of the IETF
+/// (draft-ietf-httpapi-ratelimit-headers), by its number, as each writes something else.
+///
+/// Layers around one another speak best alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fields {
-    /// `RateLimit-Policy` and `RateLimit`, by draft-ietf-httpapi-ratelimit-headers-10.
+    /// Lists, to which every limit appends: `RateLimit-Policy: "api";q=100;w=60` and
+    /// `RateLimit: "api";r=99;t=1`.
+    ///
+    /// By -11 as well as -10. These write the same and mean by `t` something else: -10 the time
+    /// until there is more, -11 the time in which `r` may be used. What is sent is true of both: see
+    /// [the module](super#answers).
     #[default]
-    Draft10,
+    #[doc(alias = "Draft10")]
+    Draft11,
+    /// `RateLimit-Policy: 100;w=60`, a list, and `RateLimit: limit=100, remaining=99, reset=1` of the
+    /// limit that is closest to being used up.
+    Draft7,
+    /// `RateLimit-Policy: 100;w=60`, a list, and `RateLimit-Limit`, `RateLimit-Remaining` and
+    /// `RateLimit-Reset` of the limit that is closest to being used up.
+    Draft6,
     /// Nothing.
     None,
 }
 
-/// Appends: a limit inside of this one has fields of its own.
+/// Appends: a limit inside of this one has fields of its own. After
+/// [`retry_after`], which says how long a `t` may be.
 pub(super) fn append(headers: &mut HeaderMap, settings: &Settings, asked: &[Asked]) {
-    if settings.fields == Fields::Draft10 {
-        for asked in asked {
-            let Some(decision) = asked.decision.filter(|_| !asked.limit.rule.is_shadow) else {
-                continue;
-            };
-            headers.append(RATELIMIT_POLICY, asked.limit.policy_field.clone());
-            headers.append(RATELIMIT, state(&asked.limit.name, &decision));
+    match settings.fields {
+        Fields::Draft11 => {
+            let longest = told_wait(headers);
+            for (asked, decision) in shown(asked) {
+                headers.append(&RATELIMIT_POLICY, asked.limit.policy_field.clone());
+                headers.append(&RATELIMIT, state(asked, &decision, longest));
+            }
         }
+        Fields::Draft7 => single::draft7(headers, asked),
+        Fields::Draft6 => single::draft6(headers, asked),
+        Fields::None => {}
     }
     if settings.legacy_fields {
-        legacy(headers, asked);
+        single::legacy(headers, asked);
     }
 }
 
-/// `"name";q=5;w=1`, the same in every response. A window that is no whole number of seconds cannot
-/// be stated and is left out.
-pub(super) fn policy(name: &str, limit: u32, window: Option<Duration>, unit: Unit) -> HeaderValue {
-    let mut field = format!("\"{name}\";q={limit}");
-    if let Some(window) = window.filter(|window| window.subsec_nanos() == 0) {
-        let _ = write!(field, ";w={}", window.as_secs());
+/// The limits that clients know of, and that something is known of.
+pub(super) fn shown(asked: &[Asked]) -> impl Iterator<Item = (&Asked, Decision)> {
+    let public = asked.iter().filter(|asked| !asked.limit.rule.is_shadow);
+    public.filter_map(|asked| Some((asked, asked.decision?)))
+}
+
+/// `"api";q=100;w=60`, the same in every response.
+pub(super) fn policy(name: &str, quota: u32, window: Option<Duration>, unit: Unit) -> HeaderValue {
+    let mut field = Value::named(name);
+    field.text(";q=").number(quota.into());
+    if let Some(window) = whole_seconds(window) {
+        field.text(";w=").number(window);
     }
     match unit {
         Unit::Requests | Unit::Other => {}
-        Unit::ContentBytes => field.push_str(";qu=\"content-bytes\""),
-        Unit::ConcurrentRequests => field.push_str(";qu=\"concurrent-requests\""),
+        Unit::ContentBytes => _ = field.text(";qu=\"content-bytes\""),
+        Unit::ConcurrentRequests => _ = field.text(";qu=\"concurrent-requests\""),
     }
-    value(field)
+    field.whole()
 }
 
-fn state(name: &str, it: &Decision) -> HeaderValue {
-    value(format!("\"{name}\";r={};t={}", it.remaining, seconds(time(it))))
-}
-
-/// Until the whole quota is there again, or, after a refusal, until the request may be repeated.
-fn time(it: &Decision) -> Duration {
-    if it.allowed { it.full_after } else { it.retry_after.unwrap_or(it.full_after) }
-}
-
-/// Of the limit that is closest to being used up, and only once: these fields are no lists.
-fn legacy(headers: &mut HeaderMap, asked: &[Asked]) {
-    let decided = asked.iter().filter_map(|asked| Some((asked, asked.decision?)));
-    let Some((asked, decision)) = decided
-        .filter(|(asked, _)| !asked.limit.rule.is_shadow)
-        .min_by_key(|(_, decision)| (decision.remaining, std::cmp::Reverse(time(decision))))
-    else {
-        return;
-    };
-    let told = headers.get(&LEGACY_REMAINING).and_then(|told| told.to_str().ok()?.parse().ok());
-    if told.is_some_and(|told: u64| told <= decision.remaining) {
-        return;
+/// Without the `t` that would be later than the response's `Retry-After`, which a limit that did not
+/// refuse may have: clients obey that one, and the draft does not want the two to disagree.
+fn state(asked: &Asked, it: &Decision, longest: Option<u64>) -> HeaderValue {
+    let LimitSettings { name, partition, .. } = &*asked.limit;
+    let mut field = Value::named(name);
+    field.text(";r=").number(it.remaining);
+    let time = time(it);
+    if longest.is_none_or(|longest| time <= longest) {
+        field.text(";t=").number(time);
     }
-    headers.insert(LEGACY_LIMIT, asked.limit.quota.limit().into());
-    headers.insert(LEGACY_REMAINING, decision.remaining.into());
-    headers.insert(LEGACY_RESET, seconds(time(&decision)).into());
+    if let Some(partition) = partition {
+        partition.key(&asked.charge.subject, |key| _ = field.text(";pk=:").text(key).text(":"));
+    }
+    field.whole()
+}
+
+/// Seconds until the whole quota is there again or, after a refusal, until the request may be
+/// repeated.
+pub(super) fn time(it: &Decision) -> u64 {
+    seconds(if it.allowed { it.full_after } else { it.retry_after.unwrap_or(it.full_after) })
+}
+
+/// A window that is no whole number of seconds cannot be stated.
+pub(super) fn whole_seconds(window: Option<Duration>) -> Option<u64> {
+    window.filter(|window| window.subsec_nanos() == 0).map(|window| window.as_secs())
 }
 
 /// Unless the response has one that is no earlier.
 pub(super) fn retry_after(headers: &mut HeaderMap, wait: Option<Duration>) {
     let Some(wait) = wait.map(seconds) else { return };
-    let told = headers.get(RETRY_AFTER).and_then(|told| told.to_str().ok()?.parse().ok());
-    if told.is_none_or(|told: u64| told < wait) {
+    if told_wait(headers).is_none_or(|told| told < wait) {
         headers.insert(RETRY_AFTER, wait.into());
     }
+}
+
+/// A date is taken for now: by whose clock it is, nobody knows.
+fn told_wait(headers: &HeaderMap) -> Option<u64> {
+    headers.get(RETRY_AFTER).map(|told| number(told).unwrap_or(0))
+}
+
+pub(super) fn number(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
 }
 
 /// Rounded up: who comes back at the second stated is not too early.
@@ -100,9 +131,31 @@ fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-fn value(text: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
-        .expect("a limit's name is made of header characters")
+/// A value in the making, on the stack: the longest name and every parameter fit.
+#[derive(Default)]
+pub(super) struct Value(SmallVec<[u8; 128]>);
+
+impl Value {
+    /// An item that is a string; a limit's name has no character that is escaped.
+    fn named(name: &str) -> Value {
+        let mut value = Value::default();
+        value.text("\"").text(name).text("\"");
+        value
+    }
+
+    pub(super) fn text(&mut self, text: &str) -> &mut Value {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// An integer, which has at most 15 digits (RFC 9651, 3.3.1).
+    pub(super) fn number(&mut self, number: u64) -> &mut Value {
+        self.text(itoa::Buffer::new().format(number.min(999_999_999_999_999)))
+    }
+
+    pub(super) fn whole(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).expect("a limit's name is made of header characters")
+    }
 }
 
 #[cfg(test)]
@@ -118,9 +171,39 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_names_what_it_counts() {
+        let policy = |unit| policy("a", 9, None, unit);
+        assert_eq!(policy(Unit::ContentBytes), "\"a\";q=9;qu=\"content-bytes\"");
+        assert_eq!(policy(Unit::ConcurrentRequests), "\"a\";q=9;qu=\"concurrent-requests\"");
+        assert_eq!(policy(Unit::Other), "\"a\";q=9");
+    }
+
+    #[test]
     fn times_are_rounded_up() {
         assert_eq!(seconds(Duration::from_micros(1)), 1);
         assert_eq!(seconds(Duration::from_secs(2)), 2);
         assert_eq!(seconds(Duration::ZERO), 0);
+    }
+
+    #[test]
+    fn a_number_has_at_most_fifteen_digits() {
+        let number = |number| Value::default().number(number).whole();
+        assert_eq!(number(u64::MAX), "999999999999999");
+        assert_eq!(number(0), "0");
+    }
+
+    #[test]
+    fn the_later_retry_after_stays() {
+        let after = |told: &'static str, wait| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(told));
+            retry_after(&mut headers, wait);
+            headers[RETRY_AFTER].clone()
+        };
+        let wait = Some(Duration::from_millis(4_001));
+        assert_eq!(after("60", wait), "60");
+        assert_eq!(after("4", wait), "5");
+        assert_eq!(after("Fri, 31 Dec 1999 23:59:59 GMT", wait), "5");
+        assert_eq!(after("4", None), "4");
     }
 }

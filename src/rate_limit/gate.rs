@@ -248,8 +248,8 @@ impl<B> Respond<B> for LimitGate {
                     None => answer::problem(&limited),
                 };
                 let headers = response.headers_mut();
-                fields::append(headers, &self.settings, &self.asked);
                 fields::retry_after(headers, limited.retry_after());
+                fields::append(headers, &self.settings, &self.asked);
                 response.extensions_mut().insert(limited);
                 response
             }

@@ -101,14 +101,18 @@ impl RateLimitLayer {
         self.with(|settings| settings.fields = fields)
     }
 
-    /// Tells clients by `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` as well,
-    /// of the limit that is closest to being used up. The last is a number of seconds from now.
+    /// Tells clients by `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` as well.
+    ///
+    /// They are of one limit: that with the least remaining and, of these, the latest reset, also of
+    /// layers inside of this one. The reset is a number of seconds from now, and no time of day as
+    /// some services send: until the whole quota is there again or, when refused, until the
+    /// request may be repeated.
     pub fn legacy_fields(self) -> RateLimitLayer {
         self.with(|settings| settings.legacy_fields = true)
     }
 
-    /// The response to a request that is refused, in the place of the problem document. The fields,
-    /// and `Retry-After` where it has none, are added to it.
+    /// The response to a request that is refused, in the place of the problem document. The fields
+    /// are added to it, and `Retry-After` unless it has one that is no earlier, in seconds.
     ///
     /// ```
     /// use http::Response;

@@ -5,6 +5,7 @@ use http::HeaderValue;
 use http::request::Parts;
 
 use super::fallback::Local;
+use super::partition::Partition;
 use super::{Finished, KeyExtractor, fields};
 use crate::policy::Quota;
 use crate::policy::limiting::Counting;
@@ -39,6 +40,7 @@ pub(super) struct LimitSettings {
     pub(super) key: Arc<dyn KeyExtractor>,
     pub(super) without_key: WithoutKey,
     pub(super) policy_field: HeaderValue,
+    pub(super) partition: Option<Partition>,
     cost: CostOf,
     pub(super) settle: Option<Arc<Settle>>,
     local: Arc<OnceLock<Local>>,
@@ -97,6 +99,7 @@ impl Limit {
                 key: Arc::new(key),
                 without_key: WithoutKey::default(),
                 policy_field: policy_field(name, quota, Unit::default()),
+                partition: None,
                 cost: CostOf::Each(1),
                 settle: None,
                 local: Arc::default(),
@@ -200,6 +203,31 @@ impl Limit {
     pub fn unit(self, unit: Unit) -> Limit {
         self.with(|settings| {
             settings.policy_field = policy_field(&settings.name, settings.quota, unit);
+        })
+    }
+
+    /// Tells clients which quota a response is about, as the `pk` of the `RateLimit` field: whoever
+    /// makes requests for several users can keep their quotas apart. None unless set.
+    ///
+    /// ```
+    /// use tower_redis_kit::rate_limit::{Header, Limit, Quota};
+    ///
+    /// # let secret = [7; 32];
+    /// let limit = Limit::new("api", Quota::per_minute(100), Header::new("x-api-key"))
+    ///     .partition_key(secret);
+    /// ```
+    ///
+    /// # Security
+    /// It is made of who is counted, the limit's name and `secret`, and the same wherever these are:
+    /// give it to every process. Whoever sees responses can tell which of them are about the same
+    /// caller of this limit. Who it is, they cannot tell and not try out, even of an address, unless
+    /// they know the secret.
+    ///
+    /// # Panics
+    /// When `secret` is shorter than 16 bytes: it could be guessed.
+    pub fn partition_key(self, secret: impl AsRef<[u8]>) -> Limit {
+        self.with(|settings| {
+            settings.partition = Some(Partition::new(&settings.name, secret.as_ref()));
         })
     }
 

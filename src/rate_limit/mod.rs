@@ -35,13 +35,38 @@
 //! of them in a tuple, or one [or](KeyExtractor::or) another.
 //!
 //! # Answers
-//! Every response carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers,
-//! as of -10), appended, so stacked limits all show: `"hello";q=2;w=60` and `"hello";r=1;t=30`,
-//! where `t` is the number of seconds until the whole burst is there again, or, when refused, until
-//! the request may be repeated. A refusal is a 429 with `Retry-After` and an empty body; its reason
-//! is [`Limited`] in the response's extensions, from which
-//! [`map_response`](https://docs.rs/tower/latest/tower/struct.ServiceBuilder.html#method.map_response)
-//! or axum's `middleware::map_response` can make any body.
+//! Every response carries `RateLimit-Policy` and `RateLimit`, structured fields by a draft of the IETF
+//! ([`Fields`] has others): `"hello";q=2;w=60` and `"hello";r=1;t=30`, where `t` is the number of
+//! seconds until the whole burst is there again or, when refused, until the request may be repeated.
+//! Until then `r` requests, at least, are free. They are appended, so limits around one another all show.
+//! [Shadows](Limit::shadow) do not, nor do limits that nothing is known of, as with [`Fallback::Allow`].
+//!
+//! [`legacy_fields`](RateLimitLayer::legacy_fields) adds `X-RateLimit-*`. A page of another origin reads
+//! none of these unless `Access-Control-Expose-Headers` names them.
+//!
+//! A refusal is a 429 with `Retry-After`, in seconds, rounded up, and never earlier than a `t` beside
+//! it. It has none when waiting does not help, as the request costs more than there ever is. The body is
+//! a problem document (RFC 9457) of a type that the draft defines: `quota-exceeded`, or
+//! `abnormal-usage-detected` where somebody is [locked out](Quota::lockout) or blocked.
+//! `violated-policies` has the limits that refused, and `detail` says why in words:
+//!
+//! ```json
+//! {
+//!   "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+//!   "title": "Request cannot be satisfied as assigned quota has been exceeded",
+//!   "status": 429,
+//!   "detail": "the limit \"hello\" is used up",
+//!   "violated-policies": ["hello"]
+//! }
+//! ```
+//!
+//! [`refuse_with`](RateLimitLayer::refuse_with) answers something else. The reason, [`Limited`], is in
+//! the response's extensions.
+//!
+//! The 503 of [`Fallback::Refuse`] is that of every layer, and no problem of type
+//! `temporary-reduced-capacity`: that one names quotas which were exceeded, and nothing was counted.
+//!
+//! Neither a 429 nor any of these fields is stored by [`CacheLayer`](crate::cache::CacheLayer).
 //!
 //! # When the store cannot answer
 //! See [`Fallback`]. By default the limit goes on in this process.
@@ -61,9 +86,11 @@ mod gate;
 mod layer;
 mod limit;
 mod limiter;
+mod partition;
 mod rejection;
 mod service;
 mod settle;
+mod single;
 
 pub use self::allowance::Allowance;
 pub use self::body::LimitBody;

@@ -71,10 +71,21 @@ impl Violation {
 
 impl fmt::Display for Limited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.violations().map(Violation::limit).collect();
-        match &*names {
-            [name] => write!(f, "the limit {name:?} is used up"),
-            names => write!(f, "the limits {names:?} are used up"),
+        for (index, violation) in self.violations().enumerate() {
+            f.write_str(if index == 0 { "" } else { "; " })?;
+            violation.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.limit;
+        match (self.is_blocked, self.retry_after) {
+            (true, _) => write!(f, "the limit {name:?} is shut for this caller"),
+            (false, None) => write!(f, "the request costs more than the limit {name:?} ever has"),
+            (false, Some(_)) => write!(f, "the limit {name:?} is used up"),
         }
     }
 }

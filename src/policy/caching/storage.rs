@@ -82,10 +82,11 @@ pub(crate) fn is_storable_field(name: &HeaderName, response: &HeaderMap) -> bool
             | "transfer-encoding"
             | "upgrade"
     );
-    let of_one_answer = matches!(
-        name.as_str(),
-        "age" | "cache-status" | "ratelimit" | "ratelimit-policy" | "retry-after" | "set-cookie"
-    ) || name.as_str().starts_with("x-ratelimit-");
+    let of_one_answer =
+        matches!(
+            name.as_str(),
+            "age" | "cache-status" | "ratelimit" | "retry-after" | "set-cookie"
+        ) || ["ratelimit-", "x-ratelimit-"].iter().any(|prefix| name.as_str().starts_with(prefix));
     let named_by_connection = || {
         response.get_all(CONNECTION).iter().any(|value| {
             value
@@ -219,7 +220,15 @@ mod tests {
         for name in ["content-type", "etag", "vary", "date"] {
             assert!(kept(name), "{name}");
         }
-        for name in ["connection", "x-hop", "set-cookie", "ratelimit", "x-ratelimit-limit", "age"] {
+        for name in [
+            "connection",
+            "x-hop",
+            "set-cookie",
+            "ratelimit",
+            "ratelimit-reset",
+            "x-ratelimit-limit",
+            "age",
+        ] {
             assert!(!kept(name), "{name}");
         }
     }

@@ -1,0 +1,92 @@
+//! Fields with room for one limit: of older drafts, and of before there was one.
+
+use std::cmp::Reverse;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::fields::{RATELIMIT, RATELIMIT_POLICY, Value, number, shown, time, whole_seconds};
+use super::gate::Asked;
+
+type Names = [HeaderName; 3];
+
+static LEGACY: Names = [
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
+];
+
+static DRAFT6: Names = [
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+];
+
+/// What is said of one limit.
+struct Single {
+    quota: u32,
+    remaining: u64,
+    /// In seconds from now.
+    reset: u64,
+}
+
+/// Least for the limit that is closest to being used up, and that takes longest to come back.
+type Rank = (u64, Reverse<u64>);
+
+pub(super) fn legacy(headers: &mut HeaderMap, asked: &[Asked]) {
+    three(headers, &LEGACY, asked);
+}
+
+pub(super) fn draft6(headers: &mut HeaderMap, asked: &[Asked]) {
+    policies(headers, asked);
+    three(headers, &DRAFT6, asked);
+}
+
+pub(super) fn draft7(headers: &mut HeaderMap, asked: &[Asked]) {
+    policies(headers, asked);
+    let told = headers.get(&RATELIMIT).and_then(|told| {
+        let told = told.to_str().ok()?;
+        let member = |key| told.split(", ").find_map(|it| it.strip_prefix(key)?.parse().ok());
+        Some((member("remaining=")?, Reverse(member("reset=").unwrap_or(0))))
+    });
+    if let Some(it) = tighter(asked, told) {
+        let mut field = Value::default();
+        field.text("limit=").number(it.quota.into());
+        field.text(", remaining=").number(it.remaining);
+        field.text(", reset=").number(it.reset);
+        headers.insert(&RATELIMIT, field.whole());
+    }
+}
+
+/// `100;w=60`: without a window there is no policy.
+fn policies(headers: &mut HeaderMap, asked: &[Asked]) {
+    for (asked, _) in shown(asked) {
+        if let Some(window) = whole_seconds(asked.limit.quota.window()) {
+            let mut field = Value::default();
+            field.number(asked.limit.quota.limit().into()).text(";w=").number(window);
+            headers.append(&RATELIMIT_POLICY, field.whole());
+        }
+    }
+}
+
+fn three(headers: &mut HeaderMap, names: &Names, asked: &[Asked]) {
+    let [_, remaining, reset] = names.each_ref().map(|name| headers.get(name).and_then(number));
+    let told = remaining.map(|remaining| (remaining, Reverse(reset.unwrap_or(0))));
+    if let Some(Single { quota, remaining, reset }) = tighter(asked, told) {
+        let values: [HeaderValue; 3] = [quota.into(), remaining.into(), reset.into()];
+        for (name, value) in names.iter().zip(values) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// Of these limits, unless the response tells of one already, from further in, that is as close to
+/// being used up.
+fn tighter(asked: &[Asked], told: Option<Rank>) -> Option<Single> {
+    let all = shown(asked).map(|(asked, decision)| Single {
+        quota: asked.limit.quota.limit(),
+        remaining: decision.remaining,
+        reset: time(&decision),
+    });
+    let rank = |it: &Single| (it.remaining, Reverse(it.reset));
+    all.min_by_key(rank).filter(|it| told.is_none_or(|told| rank(it) < told))
+}
