@@ -389,6 +389,22 @@ async fn legacy_fields_are_of_the_limit_closest_to_being_used_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_reset_is_later_than_retry_after() {
+    for (fields, names) in [(Fields::None, LEGACY), (Fields::Draft6, DRAFT6)] {
+        let layer = |name, quota| RateLimitLayer::new(name, quota, by_key()).fields(fields);
+        let inner = layer("inner", Quota::per_second(1)).legacy_fields();
+        // The refused request is the last of its day.
+        let outer = layer("outer", Quota::per_day(2)).legacy_fields();
+        let app = app([inner, outer]);
+        send(&app, keyed("k")).await;
+        let refused = send(&app, keyed("k")).await;
+        assert_eq!(refused.status(), LIMITED);
+        assert_eq!(field(refused.headers(), "retry-after"), "1");
+        assert_eq!(numbers(refused.headers(), names), [1, 0, 1]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_equals_the_latest_reset_is_told() {
     let layer = |name, quota| RateLimitLayer::new(name, quota, by_key()).legacy_fields();
     let hour = || layer("hour", Quota::per_hour(5));

@@ -207,7 +207,8 @@ impl Limit {
     }
 
     /// Tells clients which quota a response is about, as the `pk` of the `RateLimit` field: whoever
-    /// makes requests for several users can keep their quotas apart. None unless set.
+    /// makes requests for several users can keep their quotas apart. None unless set, nor by drafts
+    /// before [`Fields::Draft11`](super::Fields::Draft11).
     ///
     /// ```
     /// use tower_redis_kit::rate_limit::{Header, Limit, Quota};

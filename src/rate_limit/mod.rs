@@ -45,9 +45,10 @@
 //! none of these unless `Access-Control-Expose-Headers` names them.
 //!
 //! A refusal is a 429 with `Retry-After`, in seconds, rounded up, and never earlier than a `t` beside
-//! it. It has none when waiting does not help, as the request costs more than there ever is. The body is
-//! a problem document (RFC 9457) of a type that the draft defines: `quota-exceeded`, or
-//! `abnormal-usage-detected` where somebody is [locked out](Quota::lockout) or blocked.
+//! it: a limit that did not refuse leaves out one that is later. There is no `Retry-After` when waiting
+//! does not help, as the request costs more than there ever is. The body is a problem document
+//! (RFC 9457) of a type that the draft defines: `quota-exceeded`, or `abnormal-usage-detected` where
+//! somebody is [locked out](Quota::lockout) or blocked.
 //! `violated-policies` has the limits that refused, and `detail` says why in words:
 //!
 //! ```json

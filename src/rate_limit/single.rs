@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::fields::{RATELIMIT, RATELIMIT_POLICY, Value, number, shown, time, whole_seconds};
@@ -48,7 +49,7 @@ pub(super) fn draft7(headers: &mut HeaderMap, asked: &[Asked]) {
         let member = |key| told.split(", ").find_map(|it| it.strip_prefix(key)?.parse().ok());
         Some((member("remaining=")?, Reverse(member("reset=").unwrap_or(0))))
     });
-    if let Some(it) = tighter(asked, told) {
+    if let Some(it) = tighter(headers, asked, told) {
         let mut field = Value::default();
         field.text("limit=").number(it.quota.into());
         field.text(", remaining=").number(it.remaining);
@@ -71,7 +72,7 @@ fn policies(headers: &mut HeaderMap, asked: &[Asked]) {
 fn three(headers: &mut HeaderMap, names: &Names, asked: &[Asked]) {
     let [_, remaining, reset] = names.each_ref().map(|name| headers.get(name).and_then(number));
     let told = remaining.map(|remaining| (remaining, Reverse(reset.unwrap_or(0))));
-    if let Some(Single { quota, remaining, reset }) = tighter(asked, told) {
+    if let Some(Single { quota, remaining, reset }) = tighter(headers, asked, told) {
         let values: [HeaderValue; 3] = [quota.into(), remaining.into(), reset.into()];
         for (name, value) in names.iter().zip(values) {
             headers.insert(name, value);
@@ -80,12 +81,13 @@ fn three(headers: &mut HeaderMap, names: &Names, asked: &[Asked]) {
 }
 
 /// Of these limits, unless the response tells of one already, from further in, that is as close to
-/// being used up.
-fn tighter(asked: &[Asked], told: Option<Rank>) -> Option<Single> {
+/// being used up. No reset is later than the response's `Retry-After`, which is when to come back.
+fn tighter(headers: &HeaderMap, asked: &[Asked], told: Option<Rank>) -> Option<Single> {
+    let latest = headers.get(RETRY_AFTER).and_then(number).unwrap_or(u64::MAX);
     let all = shown(asked).map(|(asked, decision)| Single {
         quota: asked.limit.quota.limit(),
         remaining: decision.remaining,
-        reset: time(&decision),
+        reset: time(&decision).min(latest),
     });
     let rank = |it: &Single| (it.remaining, Reverse(it.reset));
     all.min_by_key(rank).filter(|it| told.is_none_or(|told| rank(it) < told))
