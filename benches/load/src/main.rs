@@ -1,0 +1,94 @@
+//! `load <mode>` serves on `127.0.0.1:$PORT`: `GET /` through one layer, by default settings. With a
+//! `$REDIS_URL` it is on Redis, unless the mode says `memory`.
+//!
+//! Who asks is the client behind one proxy. A limit gives one request back each `$RL_EMIT_MS`
+//! milliseconds (1,000), after a burst of `$RL_BURST` (a million).
+
+mod bare;
+mod personal;
+
+use std::env;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tower_redis_kit::cache::CacheLayer;
+use tower_redis_kit::rate_limit::{ClientIp, Limit, Quota, RateLimitLayer};
+use tower_redis_kit::{Store, StoreLayer};
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+pub(crate) fn redis_url() -> String {
+    env::var("REDIS_URL").expect("REDIS_URL")
+}
+
+pub(crate) fn quota() -> Quota {
+    let burst = u32::try_from(number("RL_BURST", 1_000_000)).unwrap_or(u32::MAX);
+    Quota::new(1, Duration::from_millis(number("RL_EMIT_MS", 1_000))).burst(burst)
+}
+
+fn limit() -> Limit {
+    Limit::new("load", quota(), ClientIp::hops(1))
+}
+
+fn ok() -> Router {
+    Router::new().route("/", get(|| async { "ok" }))
+}
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+static BODY: [u8; 65_536] = [b'x'; 65_536];
+
+/// What is worth caching: it takes `$COST_MS` milliseconds (2).
+async fn costly(length: usize) -> impl IntoResponse {
+    CALLS.fetch_add(1, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(number("COST_MS", 2))).await;
+    let fields = [("content-type", "application/json"), ("cache-control", "public, max-age=3600")];
+    (fields, &BODY[..length])
+}
+
+fn cached() -> Router {
+    Router::new()
+        .route("/c1k/{id}", get(|| costly(1_024)))
+        .route("/c64k/{id}", get(|| costly(65_536)))
+        .layer(CacheLayer::new())
+        .route("/calls", get(|| async { CALLS.load(Ordering::Relaxed).to_string() }))
+}
+
+#[tokio::main]
+async fn main() {
+    let mode = env::args().nth(1).unwrap_or_default();
+    let (layer, is_memory) = match mode.strip_suffix("_memory") {
+        Some(layer) => (layer, true),
+        None => (&*mode, false),
+    };
+    let limited = |limit| ok().layer(RateLimitLayer::all(limit));
+    let app = match layer {
+        "script" => bare::app().await,
+        "limit" => limited(limit()),
+        "limit_lease" => limited(limit().lease(100)),
+        "limit_deny" => limited(limit().deny_cache(true)),
+        "session" => personal::sessions(),
+        "token" => personal::tokens(),
+        "cache" => cached(),
+        "all" => personal::all(limit()),
+        _ => panic!("the mode {mode:?} is none: see targets.toml"),
+    };
+    let app = if layer == "script" {
+        app
+    } else {
+        let store =
+            if is_memory { Store::memory() } else { Store::from_env().await.expect("a store") };
+        app.layer(StoreLayer::new(store))
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], number("PORT", 3_000) as u16));
+    let listener = TcpListener::bind(address).await.expect("the port is free");
+    let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await.unwrap();
+}
