@@ -29,6 +29,11 @@ pub(crate) trait Gate {
         &mut self,
         answer: Result<<Self::Verb as Verb>::Answer, StoreError>,
     ) -> Result<(), Self::Refusal>;
+
+    /// The request was given up before the answer came: what the question may have done is done.
+    fn abandon(&mut self, asking: Asking<<Self::Verb as Verb>::Answer>) {
+        drop(asking);
+    }
 }
 
 /// What a gate makes of a response with a body `B`.
@@ -61,7 +66,7 @@ pin_project! {
         G: Gate,
         G: Respond<B>,
     {
-        gate: G,
+        // Before the gate, which may hold what the inner service works under.
         #[pin]
         state: State<
             S,
@@ -71,6 +76,21 @@ pin_project! {
             <G::Verb as Verb>::Answer,
             G::Waited,
         >,
+        gate: G,
+    }
+
+    impl<S, ReqBody, B, G> PinnedDrop for Gated<S, ReqBody, B, G>
+    where
+        S: Service<Request<ReqBody>>,
+        G: Gate,
+        G: Respond<B>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let StateProj::Asking { asking, .. } = this.state.project() {
+                this.gate.abandon(mem::replace(asking, Asking::Answered(None)));
+            }
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Rate limiting, sessions, token revocation and response caching for tower, axum and hyper, on
 //! Redis or in process.
 //!
-//! Four layers share one [`Store`]. Each is a plain [`tower_layer::Layer`]: it works in axum's
+//! The layers share one [`Store`]. Each is a plain [`tower_layer::Layer`]: it works in axum's
 //! `Router::layer` and `MethodRouter::layer`, and in front of any service that takes an
 //! [`http::Request`] and answers an [`http::Response`].
 //!
 //! | layer | does | in handlers |
 //! |---|---|---|
 //! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | answers 429 when a quota is used up | |
+//! | [`ConcurrencyLimitLayer`](rate_limit::ConcurrencyLimitLayer) | answers 429 when too much is under way | |
 //! | [`SessionLayer`](session::SessionLayer) | keeps what belongs to one browser | [`Session`](session::Session) |
 //! | [`RevocationLayer`](token::RevocationLayer) | verifies bearer tokens and refuses revoked ones | [`Claims`](token::Claims), [`Token`](token::Token) |
 //! | [`CacheLayer`](cache::CacheLayer) | answers again what may be answered again | [`CacheTags`](cache::CacheTags), [`Cache`](cache::Cache) |

@@ -146,6 +146,7 @@ fn every_key_is_spelled_in_one_file() {
             "\":purged",
             "\":value",
             "\":lock",
+            "\":semaphore",
             "\":log:",
             "\":presence",
             "\":channel",

@@ -16,7 +16,7 @@ use http::header::CACHE_CONTROL;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use support::RedisServer;
 use tower_redis_kit::cache::CacheLayer;
-use tower_redis_kit::rate_limit::{Fallback, Header, Quota, RateLimitLayer};
+use tower_redis_kit::rate_limit::{ConcurrencyLimitLayer, Fallback, Header, Quota, RateLimitLayer};
 use tower_redis_kit::session::{Session, SessionError, SessionLayer};
 use tower_redis_kit::token::{self, InvalidToken, RevocationLayer, Token};
 use tower_redis_kit::{Store, StoreLayer};
@@ -124,6 +124,29 @@ fn a_limit_is_counted_by_its_name_and_nobody_else() {
             &recorded.of("rate_limit_total"),
             &[("{limit=local,outcome=allowed}", 3), ("{limit=local,outcome=limited}", 1)],
         );
+    });
+}
+
+#[test]
+fn a_permit_that_is_lost_is_counted_once_by_its_limit() {
+    recorded(async |recorded| {
+        let server = RedisServer::start();
+        let store = store_on(&server).await;
+        let limit = ConcurrencyLimitLayer::new("exports", 1, Header::new("x-api-key"));
+        let limit = limit.lease(Duration::from_millis(300)).with_store(store);
+        let app = Router::new().route("/", get(async || "a table")).layer(limit);
+        let keyed = || request("GET", "/", &[("x-api-key", "k")]);
+        let first: http::Response<axum::body::Body> = send(&app, keyed()).await;
+        server.command(&["FLUSHALL"]);
+        // One that has the permit in its place, and one for which there is none.
+        let second: http::Response<axum::body::Body> = send(&app, keyed()).await;
+        let third: http::Response<axum::body::Body> = send(&app, keyed()).await;
+        assert_eq!([first.status(), second.status(), third.status()], [200, 200, 429]);
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        let counted = recorded.take();
+        assert_eq!(counted["permits_lost_total{limit=exports}"], 1);
+        assert_eq!(counted["rate_limit_total{limit=exports,outcome=allowed}"], 2);
+        assert_eq!(counted["rate_limit_total{limit=exports,outcome=limited}"], 1);
     });
 }
 

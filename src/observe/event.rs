@@ -7,6 +7,7 @@ const STORE_UP: &str = "tower_redis_kit_store_up";
 const CONNECTIONS: &str = "tower_redis_kit_connections_total";
 const CONNECTION_FAILURES: &str = "tower_redis_kit_connection_failures_total";
 const RATE_LIMIT: &str = "tower_redis_kit_rate_limit_total";
+const PERMITS_LOST: &str = "tower_redis_kit_permits_lost_total";
 const SESSIONS: &str = "tower_redis_kit_sessions_total";
 const TOKENS: &str = "tower_redis_kit_tokens_total";
 const CACHE: &str = "tower_redis_kit_cache_total";
@@ -103,6 +104,12 @@ pub(crate) fn rate_limit(limit: &Arc<str>, outcome: Limit) {
     let outcome = outcome.word();
     tracing::debug!(%limit, outcome, "rate limit");
     count(RATE_LIMIT, [("limit", name(limit)), ("outcome", word(outcome))]);
+}
+
+/// A request goes on without its permit: the lease ran out, and others have them all.
+pub(crate) fn permit_lost(limit: &Arc<str>) {
+    tracing::debug!(%limit, "a permit is lost");
+    count(PERMITS_LOST, [("limit", name(limit))]);
 }
 
 pub(crate) fn session(event: Session) {

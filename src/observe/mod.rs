@@ -12,7 +12,7 @@ mod record;
 mod record;
 
 pub(crate) use self::event::{
-    Cache, Limit, Session, Token, answered, cache, connected, disconnected, rate_limit, session,
-    store_up, token,
+    Cache, Limit, Session, Token, answered, cache, connected, disconnected, permit_lost,
+    rate_limit, session, store_up, token,
 };
 pub(crate) use self::record::Call;

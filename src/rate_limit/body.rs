@@ -1,4 +1,5 @@
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -6,6 +7,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::concurrency::Occupied;
 use super::settle::Settlement;
 
 pin_project! {
@@ -17,8 +19,45 @@ pin_project! {
     pub struct LimitBody<B> {
         #[pin]
         content: Content<B>,
-        // What is settled when this is dropped, for limits that wait for the end.
-        settlement: Option<Box<Settlement>>,
+        tail: Tail,
+    }
+}
+
+/// What waits for the end of a response.
+pub(super) enum Tail {
+    Nothing,
+    /// Settles when it is dropped.
+    Settlement(Box<Settlement>),
+    /// Ends with the last of the content.
+    Occupied(Box<Occupied>),
+}
+
+impl Tail {
+    fn begin(&mut self) {
+        if let Tail::Settlement(settlement) = self {
+            settlement.begin();
+        }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        if let Tail::Settlement(settlement) = self {
+            settlement.count(bytes);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Tail::Settlement(settlement) = self {
+            settlement.end();
+        }
+        self.let_go();
+    }
+
+    /// Nothing more will come.
+    fn let_go(&mut self) {
+        match mem::replace(self, Tail::Nothing) {
+            Tail::Occupied(occupied) => drop(occupied),
+            tail => *self = tail,
+        }
     }
 }
 
@@ -31,13 +70,13 @@ pin_project! {
 }
 
 impl<B> LimitBody<B> {
-    pub(super) fn new(body: B, settlement: Option<Box<Settlement>>) -> LimitBody<B> {
-        LimitBody { content: Content::Inner { body }, settlement }
+    pub(super) fn new(body: B, tail: Tail) -> LimitBody<B> {
+        LimitBody { content: Content::Inner { body }, tail }
     }
 
     pub(super) fn own(bytes: Bytes) -> LimitBody<B> {
         let bytes = (!bytes.is_empty()).then_some(bytes);
-        LimitBody { content: Content::Own { bytes }, settlement: None }
+        LimitBody { content: Content::Own { bytes }, tail: Tail::Nothing }
     }
 }
 
@@ -56,22 +95,18 @@ impl<B: Body> Body for LimitBody<B> {
             }
             ContentProj::Inner { body } => body,
         };
-        if let Some(settlement) = this.settlement {
-            settlement.begin();
-        }
+        this.tail.begin();
         let frame = ready!(body.as_mut().poll_frame(cx));
         let frame = frame.map(|frame| frame.map(|frame| frame.map_data(to_bytes)));
-        if let Some(settlement) = this.settlement {
-            match &frame {
-                Some(Ok(frame)) => {
-                    settlement.count(frame.data_ref().map_or(0, Bytes::len));
-                    if body.is_end_stream() {
-                        settlement.end();
-                    }
+        match &frame {
+            Some(Ok(frame)) => {
+                this.tail.count(frame.data_ref().map_or(0, Bytes::len));
+                if body.is_end_stream() {
+                    this.tail.end();
                 }
-                Some(Err(_)) => {}
-                None => settlement.end(),
             }
+            Some(Err(_)) => this.tail.let_go(),
+            None => this.tail.end(),
         }
         Poll::Ready(frame)
     }
@@ -96,7 +131,7 @@ impl<B: Body> Body for LimitBody<B> {
 /// Empty, where the inner body is when it is made like this.
 impl<B: Default> Default for LimitBody<B> {
     fn default() -> LimitBody<B> {
-        LimitBody::new(B::default(), None)
+        LimitBody::new(B::default(), Tail::Nothing)
     }
 }
 

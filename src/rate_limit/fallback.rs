@@ -21,7 +21,8 @@ pub enum Fallback {
     /// Goes on in this process, with a quota for what this process serves that is no more generous than
     /// the shared one: GCRA of the same numbers, or, where the quota is counted otherwise, as if it were
     /// [guaranteed](super::Quota::guaranteed). Nothing is given back there, and of several limits
-    /// those before the one that refuses are charged.
+    /// those before the one that refuses are charged. A [concurrency limit](super::concurrency) counts
+    /// what is under way in this process.
     #[default]
     Local,
     /// Lets every request pass.

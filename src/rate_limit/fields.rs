@@ -137,7 +137,7 @@ pub(super) struct Value(SmallVec<[u8; 128]>);
 
 impl Value {
     /// An item that is a string; a limit's name has no character that is escaped.
-    fn named(name: &str) -> Value {
+    pub(super) fn named(name: &str) -> Value {
         let mut value = Value::default();
         value.text("\"").text(name).text("\"");
         value

@@ -1,25 +1,22 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use smallvec::SmallVec;
 
+use super::body::Tail;
 use super::layer::Settings;
 use super::limit::LimitSettings;
+use super::refusal::Refusal;
 use super::settle::Settlement;
-use super::{
-    Blocked, Charge, Fallback, Key, KeyError, LimitBody, Limited, Limits, MissingKey, Violation,
-    WithoutKey, answer, fields,
-};
+use super::{Charge, Fallback, Key, KeyError, LimitBody, Limited, Limits, Violation, fields};
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
 use crate::policy::limiting::{Act, Decision, Standing, Taken};
-use crate::refusal::{refusal, unavailable};
 use crate::store::verbs::{self, Take, Verb};
 use crate::store_layer::find;
-use crate::{MissingStore, Store, StoreError};
+use crate::{Store, StoreError};
 
 /// One request at some limits.
 pub(super) struct LimitGate {
@@ -48,15 +45,6 @@ pub(super) struct Waiting {
 }
 
 type Keys = Vec<Result<Option<Key>, KeyError>>;
-
-pub(super) enum Refusal {
-    Limited,
-    Unavailable(StoreError),
-    MissingStore(MissingStore),
-    Key(KeyError),
-    MissingKey(MissingKey),
-    Blocked,
-}
 
 impl LimitGate {
     pub(super) fn new(settings: Arc<Settings>) -> LimitGate {
@@ -117,19 +105,8 @@ impl LimitGate {
         key: Result<Option<Key>, KeyError>,
         cost: u32,
     ) -> Result<(), Refusal> {
-        let key = key.map_err(|error| {
-            tracing::error!("{error}");
-            Refusal::Key(error)
-        })?;
-        let Some(key) = key else {
-            return match limit.without_key {
-                WithoutKey::Pass => Ok(()),
-                WithoutKey::Refuse => {
-                    Err(Refusal::MissingKey(MissingKey { limit: limit.name.clone() }))
-                }
-            };
-        };
-        let charge = verbs::Charge::new(limit.rule.clone(), key.0, cost);
+        let Some(subject) = limit.without_key.subject(key, &limit.name)? else { return Ok(()) };
+        let charge = verbs::Charge::new(limit.rule.clone(), subject, cost);
         self.asked.push(Asked { limit: limit.clone(), charge, taken: None, decision: None });
         Ok(())
     }
@@ -230,7 +207,7 @@ impl Gate for LimitGate {
             }
         }
         match self.violations().next() {
-            Some(_) => Err(Refusal::Limited),
+            Some(_) => Err(Refusal::Limited(self.limited())),
             None => Ok(()),
         }
     }
@@ -240,32 +217,14 @@ impl<B> Respond<B> for LimitGate {
     type Body = LimitBody<B>;
 
     fn refuse(&self, reason: Refusal) -> Response<LimitBody<B>> {
-        let response = match reason {
-            Refusal::Limited => {
-                let limited = self.limited();
-                let mut response = match &self.settings.refuse_with {
-                    Some(refuse_with) => refuse_with(&limited),
-                    None => answer::problem(&limited),
-                };
-                let headers = response.headers_mut();
-                fields::retry_after(headers, limited.retry_after());
-                fields::append(headers, &self.settings, &self.asked);
-                response.extensions_mut().insert(limited);
-                response
-            }
-            Refusal::Unavailable(error) => unavailable(error),
-            Refusal::MissingStore(missing) => refusal(StatusCode::INTERNAL_SERVER_ERROR, missing),
-            Refusal::Key(error) => error.refusal(),
-            Refusal::MissingKey(missing) => refusal(StatusCode::FORBIDDEN, missing),
-            Refusal::Blocked => refusal(StatusCode::FORBIDDEN, Blocked),
-        };
-        response.map(|bytes: Bytes| LimitBody::own(bytes))
+        let append = |headers: &mut _| fields::append(headers, &self.settings, &self.asked);
+        reason.response(self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
     }
 
     fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {
         fields::append(response.headers_mut(), &self.settings, &self.asked);
-        let settlement = self.settlement(response.status());
-        response.map(|body| LimitBody::new(body, settlement))
+        let tail = self.settlement(response.status()).map_or(Tail::Nothing, Tail::Settlement);
+        response.map(|body| LimitBody::new(body, tail))
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
+use super::refusal::RefuseWith;
 use super::{ChooseLimits, Fallback, Fields, KeyExtractor, Limit, Limited, Limits, RateLimit};
 use crate::Store;
 use crate::key::RequestMatcher;
@@ -28,8 +29,6 @@ pub(super) struct Settings {
     pub(super) blocked: Option<Arc<dyn RequestMatcher>>,
     pub(super) store: Option<Store>,
 }
-
-type RefuseWith = dyn Fn(&Limited) -> Response<Bytes> + Send + Sync;
 
 impl RateLimitLayer {
     /// A limit of this name and quota for each key: [`RateLimitLayer::all`] of one

@@ -69,6 +69,10 @@
 //!
 //! Neither a 429 nor any of these fields is stored by [`CacheLayer`](crate::cache::CacheLayer).
 //!
+//! # At the same time
+//! How many requests are under way together is bounded by a [`ConcurrencyLimitLayer`]: see
+//! [`concurrency`].
+//!
 //! # When the store cannot answer
 //! See [`Fallback`]. By default the limit goes on in this process.
 //!
@@ -79,6 +83,7 @@ mod allowance;
 mod answer;
 mod body;
 mod choice;
+pub mod concurrency;
 mod extract;
 mod fallback;
 mod fields;
@@ -88,6 +93,7 @@ mod layer;
 mod limit;
 mod limiter;
 mod partition;
+mod refusal;
 mod rejection;
 mod service;
 mod settle;
@@ -96,6 +102,7 @@ mod single;
 pub use self::allowance::Allowance;
 pub use self::body::LimitBody;
 pub use self::choice::{ChooseLimits, Limits, LiveLimits, RouteLimits};
+pub use self::concurrency::ConcurrencyLimitLayer;
 pub use self::fallback::Fallback;
 pub use self::fields::Fields;
 pub use self::future::ResponseFuture;

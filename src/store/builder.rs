@@ -200,11 +200,11 @@ impl StoreBuilder {
 
     /// How much the in-process store may hold, in bytes, of which rate limits, sessions,
     /// revocations, responses, handlers' values and their logs have a sixth each, the last of which
-    /// has room for presences and locks as well. 256 MiB unless set.
+    /// has room for presences, locks and permits as well. 256 MiB unless set.
     ///
     /// When a sixth is full, the limits, responses and values that were used least recently are
-    /// forgotten; new sessions, revocations, entries of logs, presences and
-    /// locks are refused.
+    /// forgotten; new sessions, revocations, entries of logs, presences, locks and permits are
+    /// refused.
     pub fn memory_capacity(mut self, bytes: usize) -> StoreBuilder {
         self.settings.memory_capacity = bytes;
         self

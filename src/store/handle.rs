@@ -8,6 +8,7 @@ use super::flights::Flights;
 use super::keys::Fingerprint;
 use super::life::Life;
 use super::memory::{Memory, OnMemory};
+use super::permits::Permits;
 use super::place::PlacePrefix;
 use super::redis::{OnRedis, Redis};
 use super::verbs::{Cursor, Page, ReadInfo, Reported, ScanTarget};
@@ -45,6 +46,7 @@ use crate::stopwatch::Stopwatch;
 pub struct Store {
     pub(super) backend: Backend,
     flights: Arc<Flights>,
+    pub(super) permits: Arc<Permits>,
     pub(super) life: Arc<Life>,
 }
 
@@ -56,7 +58,7 @@ pub(super) enum Backend {
 
 impl Store {
     pub(super) fn new(backend: Backend) -> Store {
-        Store { backend, flights: Arc::default(), life: Arc::default() }
+        Store { backend, flights: Arc::default(), permits: Arc::default(), life: Arc::default() }
     }
 
     /// A store in this process: nothing to install, and nothing outlives it.
@@ -271,21 +273,6 @@ impl Store {
                 }))
             }
         }
-    }
-
-    /// Asks, and waits for no answer: what nobody is there for any more. It ends before the store does.
-    #[expect(clippy::disallowed_methods, reason = "whoever asked has gone")]
-    pub(crate) fn tell<V: Portable>(&self, verb: V) {
-        let Asking::Network(asking) = self.ask(verb) else { return };
-        // Outside of a runtime, as when that ends, there is no connection either.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let running = self.run();
-        runtime.spawn(async move {
-            if let Err(error) = asking.await {
-                tracing::debug!(%error, "what was told to the store was not done");
-            }
-            drop(running);
-        });
     }
 
     /// The store's clock.

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::place::{Place, PlacePrefix};
-use super::verbs::Rule;
+use super::verbs::{Rule, Semaphore};
 use crate::policy::digest;
 use crate::policy::limiting::Counting;
 
@@ -115,13 +115,6 @@ impl Keys {
     /// A limit's state for one subject. All limits of a subject are in one slot; an algorithm's state
     /// is none to another, and has another key.
     pub(crate) fn limit(&self, rule: &Rule, subject: &Subject) -> String {
-        let mut key = self.begin(&[":limit:{"]);
-        match subject {
-            Subject::Address(address) => {
-                write!(key, "{address}").expect("a string takes everything");
-            }
-            Subject::Named(fingerprint) => fingerprint.write_to(&mut key),
-        }
         let algorithm = match rule.counting {
             Counting::Gcra(_) => "",
             Counting::FixedWindow(_) => ":window",
@@ -129,7 +122,15 @@ impl Keys {
             Counting::SlidingLog(_) => ":log",
             Counting::Lockout(_) => ":lockout",
         };
-        key.extend(["}:", &rule.name, algorithm]);
+        let mut key = self.of_subject(":limit:{", subject);
+        key.extend([&*rule.name, algorithm]);
+        key
+    }
+
+    /// Who holds permits of a semaphore for one subject, by when their leases end.
+    pub(crate) fn semaphore(&self, semaphore: &Semaphore, subject: &Subject) -> String {
+        let mut key = self.of_subject(":semaphore:{", subject);
+        key.push_str(&semaphore.name);
         key
     }
 
@@ -235,6 +236,19 @@ impl Keys {
     /// Written when a connection is probed.
     pub(crate) fn probe(&self) -> String {
         self.begin(&[":probe"])
+    }
+
+    /// `noun` ends with the brace that begins what alone chooses the slot; a name follows.
+    fn of_subject(&self, noun: &str, subject: &Subject) -> String {
+        let mut key = self.begin(&[noun]);
+        match subject {
+            Subject::Address(address) => {
+                write!(key, "{address}").expect("a string takes everything");
+            }
+            Subject::Named(fingerprint) => fingerprint.write_to(&mut key),
+        }
+        key.push_str("}:");
+        key
     }
 
     fn named(&self, noun: &str, name: &Fingerprint) -> String {

@@ -29,6 +29,10 @@ impl Life {
         Running(self.clone())
     }
 
+    pub(super) fn is_ending(&self) -> bool {
+        *self.ending.borrow()
+    }
+
     /// Waits until the store is asked to end.
     pub(crate) async fn ending(&self) {
         // The sender is here: it is not closed.

@@ -3,7 +3,7 @@
 //! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
 //! and `redis` each say how; `keys` spells every key once, `place` what handlers name in them. `url`
 //! and `environment` each say where Redis is, which is a `target`. `channels` is who listens in this
-//! process.
+//! process, `permits` what this process holds of semaphores.
 
 mod asking;
 mod builder;
@@ -21,6 +21,7 @@ pub(crate) mod keys;
 mod life;
 mod mailbox;
 mod memory;
+pub(crate) mod permits;
 pub(crate) mod place;
 mod redis;
 mod target;

@@ -8,6 +8,7 @@ mod limits;
 mod locks;
 mod logs;
 mod monitoring;
+mod permits;
 mod presences;
 mod responses;
 mod scans;
@@ -91,6 +92,13 @@ macro_rules! backends {
                 only_its_holder_renews_or_releases_a_lock
                 fencing_numbers_rise_from_holder_to_holder
                 of_concurrent_callers_one_gets_the_lock
+            }
+            facts! { permits, $open =>
+                as_many_permits_are_held_as_there_are
+                a_permit_is_free_after_its_lease
+                renewed_permits_are_held_each_by_itself
+                a_changed_number_of_permits_takes_none_away
+                of_concurrent_claims_as_many_are_held_as_there_are
             }
             facts! { monitoring, $open =>
                 a_store_tells_how_it_is_doing

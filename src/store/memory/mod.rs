@@ -8,9 +8,11 @@ mod cache;
 mod channel;
 mod clock;
 mod consumer;
+mod ends;
 mod lock;
 mod log;
 mod monitoring;
+mod permit;
 mod presence;
 mod rate_limit;
 mod scan;
@@ -25,6 +27,7 @@ use self::cache::Responses;
 use self::clock::Clock;
 use self::lock::Locks;
 use self::log::Logs;
+use self::permit::Semaphores;
 use self::presence::Presences;
 use self::rate_limit::Limits;
 use self::shelf::{Overflow, Shelf};
@@ -51,16 +54,18 @@ pub(crate) struct Memory {
     responses: Mutex<Responses>,
     values: Mutex<Values>,
     locks: Mutex<Locks>,
+    semaphores: Mutex<Semaphores>,
     logs: Mutex<Logs>,
     presences: Mutex<Presences>,
     channels: Arc<Channels>,
 }
 
 impl Memory {
-    /// `capacity` in bytes, of which each noun has a sixth, but that locks and presences, which are
-    /// small, have some of the logs'.
+    /// `capacity` in bytes, of which each noun has a sixth, but that locks, permits and presences,
+    /// which are small, have some of the logs'.
     pub(crate) fn new(capacity: usize) -> Memory {
         let (share, locks, presences) = (capacity / 6, capacity / 64, capacity / 32);
+        let semaphores = locks;
         Memory {
             clock: Clock::new(),
             limits: Limits::new(share),
@@ -71,7 +76,9 @@ impl Memory {
             responses: Mutex::new(Responses::new(share)),
             values: Mutex::new(Shelf::new(share, Overflow::Evict)),
             locks: Mutex::new(Locks::new(locks)),
-            logs: Mutex::new(Shelf::new(share - presences - locks, Overflow::Refuse)),
+            // A permit that is forgotten is one too many.
+            semaphores: Mutex::new(Shelf::new(semaphores, Overflow::Refuse)),
+            logs: Mutex::new(Shelf::new(share - presences - locks - semaphores, Overflow::Refuse)),
             presences: Mutex::new(Shelf::new(presences, Overflow::Refuse)),
             channels: Channels::here(),
         }

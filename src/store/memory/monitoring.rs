@@ -23,6 +23,7 @@ impl OnMemory for ReadInfo {
         drop(responses);
         shelves.push(locked("values", &memory.values));
         shelves.push(shelf("locks", &lock(&memory.locks).held));
+        shelves.push(locked("permits", &memory.semaphores));
         shelves.push(locked("logs", &memory.logs));
         shelves.push(locked("presences", &memory.presences));
         let sum = |of: fn(&ShelfInfo) -> u64| shelves.iter().map(of).sum();

@@ -1,6 +1,6 @@
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::ends::Ends;
 use super::shelf::{Full, Shelf};
 use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
@@ -12,23 +12,21 @@ pub(super) type Presences = Shelf<Place, Presence>;
 
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    /// When each ends, in milliseconds: as on Redis, so that the order is the same.
-    ends: HashMap<Arc<str>, u64>,
-    by_end: BTreeSet<(u64, Arc<str>)>,
+    /// In milliseconds: as on Redis, so that the order is the same.
+    ends: Ends<Arc<str>>,
     weight: usize,
 }
 
 impl Presence {
     fn remove(&mut self, who: &Arc<str>) {
-        if let Some(end) = self.ends.remove(who) {
-            self.by_end.remove(&(end, who.clone()));
+        if self.ends.remove(who) {
             self.weight -= weight(who);
         }
     }
 
     fn remove_ended(&mut self, now: u64) {
-        while let Some((_, who)) = self.by_end.first().filter(|(end, _)| *end <= now).cloned() {
-            self.remove(&who);
+        while let Some(who) = self.ends.pop_ended(now) {
+            self.weight -= weight(&who);
         }
     }
 }
@@ -44,13 +42,12 @@ impl OnMemory for Touch {
         }
         let presence = presences.get(&place, now).ok_or(Full)?;
         presence.remove_ended(millis(now));
-        let more = if presence.ends.contains_key(&who) { 0 } else { weight(&who) };
+        let more = if presence.ends.contains(&who) { 0 } else { weight(&who) };
         let after = place.len() + presence.weight + more;
         presences.reweigh(&place, after, now)?;
         let presence = presences.get(&place, now).ok_or(Full)?;
         presence.remove(&who);
         presence.weight += weight(&who);
-        presence.by_end.insert((millis(ends), who.clone()));
         presence.ends.insert(who, millis(ends));
         let expires = presences.expires(&place, now).max(Some(ends)).unwrap_or(ends);
         presences.keep_until(&place, expires);
@@ -67,7 +64,7 @@ impl OnMemory for WhoIsPresent {
         };
         presence.remove_ended(millis(now));
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let who = presence.by_end.iter().rev().take(limit).map(|(_, who)| who.to_string());
+        let who = presence.ends.last_first().take(limit).map(|who| who.to_string());
         Ok(Present { count: presence.ends.len() as u64, who: who.collect() })
     }
 }

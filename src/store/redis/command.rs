@@ -74,6 +74,7 @@ pub(super) static DELETE_IF: Script = script!("delete_if");
 pub(super) static INCREMENT: Script = script!("increment");
 pub(super) static LOCK: Script = script!("lock");
 pub(super) static RENEW: Script = script!("renew");
+pub(super) static ACQUIRE_PERMIT: Script = script!("limit/clock", "acquire_permit");
 pub(super) static PRESENCE_TOUCH: Script = script!("presence_touch");
 pub(super) static PRESENCE_LIST: Script = script!("presence_list");
 pub(super) static CONSUME: Script = script!("consume");
@@ -97,6 +98,7 @@ pub(super) static ALL: &[&Script] = &[
     &INCREMENT,
     &LOCK,
     &RENEW,
+    &ACQUIRE_PERMIT,
     &PRESENCE_TOUCH,
     &PRESENCE_LIST,
     &CONSUME,
@@ -178,9 +180,19 @@ impl Command {
         Some(Command { cmd: load, script: None, key: None })
     }
 
-    /// For tests of one verb without a supervisor. What comes `after` does so at the same moment.
+    /// For tests of one verb without a supervisor.
     #[cfg(test)]
-    pub(super) fn query(&self, connection: &mut redis::Connection, after: Vec<Cmd>) -> Vec<Value> {
+    pub(super) fn query(&self, connection: &mut redis::Connection) -> Value {
+        self.query_and(connection, Vec::new()).remove(0)
+    }
+
+    /// What comes `after` does so at the same moment.
+    #[cfg(test)]
+    pub(super) fn query_and(
+        &self,
+        connection: &mut redis::Connection,
+        after: Vec<Cmd>,
+    ) -> Vec<Value> {
         let mut all = redis::pipe();
         if let Some(script) = self.script {
             all.add_command(script.load()).ignore();

@@ -60,7 +60,7 @@ mod tests {
         let time_to_live = Duration::from_secs(30);
         let acquire = AcquireLock { name, holder: Holder::random(), time_to_live };
         let Request::One(command) = acquire.request(keys) else { panic!("one command") };
-        AcquireLock::answer(command.query(connection, Vec::new()).remove(0)).unwrap()
+        AcquireLock::answer(command.query(connection)).unwrap()
     }
 
     #[test]

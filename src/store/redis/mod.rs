@@ -15,6 +15,7 @@ mod lock;
 mod log;
 mod monitoring;
 mod node;
+mod permit;
 mod presence;
 mod probe;
 mod rate_limit;

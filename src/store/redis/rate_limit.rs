@@ -548,7 +548,8 @@ mod tests {
                         let ttl = redis::cmd("PTTL").arg(&key).clone();
                         [ttl, redis::cmd("PEXPIRE").arg(key).arg(1_000_000_000).clone()]
                     });
-                    let replies = take.command(&keys, Some(at)).query(connection, keep.collect());
+                    let replies =
+                        take.command(&keys, Some(at)).query_and(connection, keep.collect());
                     let no_end = |reply: &Value| *reply == Value::Int(-1);
                     prop_assert!(!replies[1..].iter().any(no_end), "a state that does not expire");
                     let answer = Take::answer(replies[0].clone()).unwrap();

@@ -3,9 +3,9 @@ use std::time::Duration;
 use super::Verb;
 use crate::store::keys::Fingerprint;
 
-/// Who holds a lock: 128 random bits, new for every attempt, so that nobody renews or releases
-/// what is somebody else's by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who holds a lock or a permit: 128 random bits, new for every attempt, so that nobody renews or
+/// releases what is somebody else's by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Holder(pub(crate) [u8; 16]);
 
 impl Holder {

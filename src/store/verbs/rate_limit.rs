@@ -89,15 +89,22 @@ impl Verb for Reset {
     type Answer = bool;
 }
 
+/// # Panics
+/// When the name is none: it is part of keys and response fields.
+#[track_caller]
+pub(crate) fn check_limit_name(name: &str) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    assert!(
+        (1..=64).contains(&name.len()) && name.bytes().all(plain),
+        "a limit's name is 1 to 64 letters, digits or any of - _ . (got {name:?})"
+    );
+}
+
 impl Rule {
     /// # Panics
     /// When the name is none.
     pub(crate) fn new(name: &str, counting: Counting, is_shadow: bool) -> Rule {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        assert!(
-            (1..=64).contains(&name.len()) && name.bytes().all(plain),
-            "a limit's name is 1 to 64 letters, digits or any of - _ . (got {name:?})"
-        );
+        check_limit_name(name);
         let algorithm = match counting {
             Counting::Gcra(_) => b'g',
             Counting::FixedWindow(_) => b'f',

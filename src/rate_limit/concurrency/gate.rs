@@ -1,0 +1,155 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, Response};
+
+use super::fields;
+use super::layer::Settings;
+use super::local::Counted;
+use crate::gate::{Gate, Plan, Planned, Respond};
+use crate::observe::{self, Limit as Event};
+use crate::rate_limit::body::Tail;
+use crate::rate_limit::refusal::Refusal;
+use crate::rate_limit::{Fallback, Key, KeyError, LimitBody, Limited, Violation};
+use crate::store::Asking;
+use crate::store::keys::Subject;
+use crate::store::permits::Permit;
+use crate::store::verbs::{AcquirePermit, Acquired};
+use crate::store_layer::find;
+use crate::{Store, StoreError};
+
+/// One request at a concurrency limit.
+pub(super) struct ConcurrencyGate {
+    settings: Arc<Settings>,
+    store: Option<Store>,
+    /// What it is about to hold.
+    asked: Option<(Permit, Subject)>,
+    occupied: Option<Box<Occupied>>,
+    remaining: Option<u64>,
+}
+
+/// What a request that is under way holds: by the store, in this process, or both.
+#[derive(Debug)]
+pub(in crate::rate_limit) struct Occupied {
+    _permit: Option<Permit>,
+    _counted: Option<Counted>,
+}
+
+/// Nobody knows when a permit will be free.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+type Found = Result<Option<Key>, KeyError>;
+
+impl ConcurrencyGate {
+    pub(super) fn new(settings: Arc<Settings>) -> ConcurrencyGate {
+        let (store, asked, occupied, remaining) = (None, None, None, None);
+        ConcurrencyGate { settings, store, asked, occupied, remaining }
+    }
+
+    pub(super) fn plan(&mut self, head: &Parts) -> Planned<Self> {
+        let store = find(self.settings.store.as_ref(), &head.extensions);
+        self.store = Some(store.map_err(Refusal::MissingStore)?);
+        match self.settings.key.later(head) {
+            Some(later) => Ok(Plan::Wait(later)),
+            None => {
+                let key = self.settings.key.key(head);
+                self.resume(key)
+            }
+        }
+    }
+
+    fn occupy(&mut self, permit: Option<Permit>, counted: Option<Counted>, held: u64) {
+        self.remaining = Some(u64::from(self.settings.semaphore.permits).saturating_sub(held));
+        self.occupied = Some(Box::new(Occupied { _permit: permit, _counted: counted }));
+    }
+
+    fn refused(&mut self) -> Result<(), Refusal> {
+        self.remaining = Some(0);
+        let limit = self.settings.semaphore.name.clone();
+        let violation = Violation { limit, retry_after: Some(RETRY_AFTER), is_blocked: false };
+        Err(Refusal::Limited(Limited { violations: vec![violation] }))
+    }
+
+    fn observe(&self, event: Event) {
+        observe::rate_limit(&self.settings.semaphore.name, event);
+    }
+}
+
+impl Gate for ConcurrencyGate {
+    type Verb = AcquirePermit;
+    type Refusal = Refusal;
+    type Waited = Found;
+
+    fn resume(&mut self, key: Found) -> Planned<Self> {
+        let settings = &self.settings;
+        let subject = settings.without_key.subject(key, &settings.semaphore.name)?;
+        let (Some(subject), Some(store)) = (subject, &self.store) else { return Ok(Plan::Pass) };
+        let (permit, acquire) = Permit::claim(store, settings.semaphore.clone(), subject);
+        self.asked = Some((permit, subject));
+        Ok(Plan::Ask(store.clone(), acquire))
+    }
+
+    fn open(&mut self, answer: Result<Acquired, StoreError>) -> Result<(), Refusal> {
+        let Some((mut permit, subject)) = self.asked.take() else { return Ok(()) };
+        permit.settle(&answer);
+        // Unless it is kept here, the permit is given back, if it may be held.
+        match (answer, self.settings.fallback) {
+            (Ok(Acquired { is_held: true, held }), fallback) => {
+                self.observe(Event::Allowed);
+                let counts_here = fallback == Fallback::Local;
+                let counted = counts_here.then(|| self.settings.local.count(subject));
+                self.occupy(Some(permit), counted, held);
+                Ok(())
+            }
+            (Ok(Acquired { is_held: false, .. }), _) => {
+                self.observe(Event::Limited);
+                self.refused()
+            }
+            (Err(_), Fallback::Local) => {
+                let most = self.settings.semaphore.permits;
+                match self.settings.local.admit(subject, most) {
+                    (Some(counted), count) => {
+                        self.observe(Event::AllowedHere);
+                        self.occupy(None, Some(counted), count.into());
+                        Ok(())
+                    }
+                    (None, _) => {
+                        self.observe(Event::LimitedHere);
+                        self.refused()
+                    }
+                }
+            }
+            (Err(_), Fallback::Allow) => {
+                self.observe(Event::Unchecked);
+                Ok(())
+            }
+            (Err(error), Fallback::Refuse) => {
+                self.observe(Event::Refused);
+                Err(Refusal::Unavailable(error))
+            }
+        }
+    }
+
+    fn abandon(&mut self, asking: Asking<Acquired>) {
+        if let Some((permit, _)) = self.asked.take() {
+            permit.abandon(asking);
+        }
+    }
+}
+
+impl<B> Respond<B> for ConcurrencyGate {
+    type Body = LimitBody<B>;
+
+    fn refuse(&self, refusal: Refusal) -> Response<LimitBody<B>> {
+        let append =
+            |headers: &mut HeaderMap| fields::append(headers, &self.settings, self.remaining);
+        refusal.response(self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
+    }
+
+    fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {
+        fields::append(response.headers_mut(), &self.settings, self.remaining);
+        let tail = self.occupied.take().map_or(Tail::Nothing, Tail::Occupied);
+        response.map(|body| LimitBody::new(body, tail))
+    }
+}

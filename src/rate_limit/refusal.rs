@@ -1,0 +1,71 @@
+//! Why a request is refused, and the response to it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+
+use super::{Blocked, Key, KeyError, Limited, MissingKey, WithoutKey, answer, fields};
+use crate::refusal::{refusal, unavailable};
+use crate::store::keys::Subject;
+use crate::{MissingStore, StoreError};
+
+pub(super) enum Refusal {
+    Limited(Limited),
+    Unavailable(StoreError),
+    MissingStore(MissingStore),
+    Key(KeyError),
+    MissingKey(MissingKey),
+    Blocked,
+}
+
+/// What words a refusal in the place of the problem document.
+pub(super) type RefuseWith = dyn Fn(&Limited) -> Response<Bytes> + Send + Sync;
+
+impl Refusal {
+    /// `append` puts the limits' fields into the answer to who is limited.
+    pub(super) fn response(
+        self,
+        refuse_with: Option<&RefuseWith>,
+        append: impl FnOnce(&mut HeaderMap),
+    ) -> Response<Bytes> {
+        match self {
+            Refusal::Limited(limited) => {
+                let mut response = match refuse_with {
+                    Some(refuse_with) => refuse_with(&limited),
+                    None => answer::problem(&limited),
+                };
+                fields::retry_after(response.headers_mut(), limited.retry_after());
+                append(response.headers_mut());
+                response.extensions_mut().insert(limited);
+                response
+            }
+            Refusal::Unavailable(error) => unavailable(error),
+            Refusal::MissingStore(missing) => refusal(StatusCode::INTERNAL_SERVER_ERROR, missing),
+            Refusal::Key(error) => error.refusal(),
+            Refusal::MissingKey(missing) => refusal(StatusCode::FORBIDDEN, missing),
+            Refusal::Blocked => refusal(StatusCode::FORBIDDEN, Blocked),
+        }
+    }
+}
+
+impl WithoutKey {
+    /// Whom a limit counts, if it concerns the request.
+    pub(super) fn subject(
+        self,
+        key: Result<Option<Key>, KeyError>,
+        limit: &Arc<str>,
+    ) -> Result<Option<Subject>, Refusal> {
+        let key = key.map_err(|error| {
+            tracing::error!("{error}");
+            Refusal::Key(error)
+        })?;
+        match (key, self) {
+            (Some(key), _) => Ok(Some(key.0)),
+            (None, WithoutKey::Pass) => Ok(None),
+            (None, WithoutKey::Refuse) => {
+                Err(Refusal::MissingKey(MissingKey { limit: limit.clone() }))
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The permits that this process holds of a store, and the one task that renews them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::keys::Subject;
+use super::life::Running;
+use super::verbs::{
+    AcquirePermit, Acquired, Claim, Holder, ReleasePermit, RenewPermits, Semaphore,
+};
+use super::{Asking, Store, StoreError};
+use crate::observe;
+
+/// A permit that is asked for or held, until this is dropped: then it is given back, once, unless it
+/// was never taken.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    store: Store,
+    claim: Claim,
+    status: Status,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// Nothing is taken.
+    Vacant,
+    /// It may be taken, and nobody renews it.
+    InDoubt,
+    Held,
+}
+
+impl Permit {
+    /// What asks for one, and what holds it then.
+    pub(crate) fn claim(
+        store: &Store,
+        semaphore: Arc<Semaphore>,
+        subject: Subject,
+    ) -> (Permit, AcquirePermit) {
+        let claim = Claim::new(semaphore, subject);
+        let acquire = AcquirePermit(claim.clone());
+        (Permit { store: store.clone(), claim, status: Status::InDoubt }, acquire)
+    }
+
+    /// What came of asking. What is held is renewed from now on.
+    pub(crate) fn settle(&mut self, answer: &Result<Acquired, StoreError>) {
+        self.status = Status::after(answer);
+        if self.status == Status::Held {
+            self.store.permits.begin(&self.store, &self.claim);
+        }
+    }
+
+    /// Whoever asked has gone. The answer is waited for, so that what gives the permit back does not
+    /// overtake what takes it, on another connection.
+    pub(crate) fn abandon(mut self, asking: Asking<Acquired>) {
+        let store = self.store.clone();
+        store.finish(asking, move |answer| {
+            self.status = match Status::after(&answer) {
+                // There is nobody to renew it for.
+                Status::Held => Status::InDoubt,
+                status => status,
+            };
+            drop(self);
+        });
+    }
+}
+
+impl Status {
+    fn after(answer: &Result<Acquired, StoreError>) -> Status {
+        match answer {
+            Ok(Acquired { is_held: true, .. }) => Status::Held,
+            Ok(Acquired { is_held: false, .. }) => Status::Vacant,
+            // It was not sent, or there is no connection on which it could be given back.
+            Err(error) if error.is_unavailable() || error.is_overloaded() => Status::Vacant,
+            Err(_) => Status::InDoubt,
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let is_due = match self.status {
+            Status::Vacant => false,
+            Status::InDoubt => true,
+            Status::Held => self.store.permits.end(self.claim.holder),
+        };
+        if is_due {
+            self.store.tell(ReleasePermit(self.claim.clone()));
+        }
+    }
+}
+
+/// The permits that this process holds of one store.
+pub(crate) struct Permits {
+    state: Mutex<State>,
+    /// When the next one is due.
+    next: watch::Sender<Instant>,
+}
+
+#[derive(Default)]
+struct State {
+    held: HashMap<Holder, Tenure>,
+    renewer: Option<AbortHandle>,
+}
+
+/// A permit that is held. As long as it is, so is the store.
+struct Tenure {
+    store: Store,
+    claim: Claim,
+    /// When it is to be renewed.
+    due: Instant,
+    /// Its lease ran out while the store could not be asked, and then there was none free.
+    is_lost: bool,
+    is_renewing: bool,
+    /// It ended while it was renewed: who renews gives it back, or the renewal might come after that.
+    is_over: bool,
+}
+
+/// As many as travel together: some milliseconds of a server's time.
+const BATCH: usize = 128;
+
+impl Permits {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "one task for all permits, which ends with them or with the store"
+    )]
+    fn begin(self: &Arc<Permits>, store: &Store, claim: &Claim) {
+        let due = now() + renewal(claim);
+        let mut state = self.state();
+        let (is_lost, is_renewing, is_over) = (false, false, false);
+        let (of, what) = (store.clone(), claim.clone());
+        let tenure = Tenure { store: of, claim: what, due, is_lost, is_renewing, is_over };
+        state.held.insert(claim.holder, tenure);
+        if state.has_renewer() {
+            self.next.send_if_modified(|next| {
+                let is_sooner = due < *next;
+                *next = due.min(*next);
+                is_sooner
+            });
+        } else if !store.life.is_ending()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            self.next.send_replace(due);
+            let renewer = keep(Arc::downgrade(self), self.next.subscribe(), store.run());
+            state.renewer = Some(runtime.spawn(renewer).abort_handle());
+        }
+    }
+
+    /// A permit is not needed any more. Says whether it is to be given back now.
+    fn end(&self, holder: Holder) -> bool {
+        let mut state = self.state();
+        let has_renewer = state.has_renewer();
+        let Entry::Occupied(mut tenure) = state.held.entry(holder) else { return false };
+        if tenure.get().is_renewing && has_renewer {
+            tenure.get_mut().is_over = true;
+            return false;
+        }
+        tenure.remove();
+        true
+    }
+
+    /// Renews what is due, or soon will be.
+    async fn renew(&self) {
+        let Some((store, due)) = self.due() else { return };
+        for claims in due.chunks(BATCH) {
+            let asked = now();
+            match store.ask(RenewPermits(claims.to_vec())).await {
+                Ok(answers) => {
+                    for (claim, answer) in claims.iter().zip(answers) {
+                        self.renewed(claim, asked, answer);
+                    }
+                }
+                Err(error) => {
+                    for claim in claims {
+                        self.renewed(claim, asked, Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn due(&self) -> Option<(Store, Vec<Claim>)> {
+        let (now, mut state) = (now(), self.state());
+        let due = state.held.values_mut().filter(|it| it.due <= now + retry(&it.claim));
+        let claims: Vec<_> = due
+            .map(|tenure| {
+                tenure.is_renewing = true;
+                tenure.claim.clone()
+            })
+            .collect();
+        let store = state.held.get(&claims.first()?.holder)?.store.clone();
+        Some((store, claims))
+    }
+
+    fn renewed(&self, claim: &Claim, asked: Instant, answer: Result<Acquired, StoreError>) {
+        let mut state = self.state();
+        let Entry::Occupied(mut entry) = state.held.entry(claim.holder) else { return };
+        let tenure = entry.get_mut();
+        if tenure.is_over {
+            let tenure = entry.remove();
+            drop(state);
+            tenure.store.tell(ReleasePermit(tenure.claim));
+            return;
+        }
+        tenure.is_renewing = false;
+        match answer {
+            Ok(Acquired { is_held, .. }) => {
+                if !is_held && !tenure.is_lost {
+                    observe::permit_lost(&claim.semaphore.name);
+                }
+                // What is lost is asked for again in its time: others may have left by then.
+                tenure.is_lost = !is_held;
+                tenure.due = asked + renewal(claim);
+            }
+            Err(_) => tenure.due = asked + retry(claim),
+        }
+    }
+
+    /// Says when the next one is due. `false`: there is none, and the task ends.
+    fn schedule(&self) -> bool {
+        let mut state = self.state();
+        match state.held.values().map(|tenure| tenure.due).min() {
+            Some(due) => {
+                self.next.send_replace(due);
+                true
+            }
+            None => {
+                state.renewer = None;
+                false
+            }
+        }
+    }
+
+    /// The store ends: nobody could give them back afterwards.
+    fn end_all(&self) {
+        let held = std::mem::take(&mut self.state().held);
+        for tenure in held.into_values() {
+            tenure.store.tell(ReleasePermit(tenure.claim));
+        }
+    }
+}
+
+impl State {
+    /// A runtime that has ended took its tasks along.
+    fn has_renewer(&self) -> bool {
+        self.renewer.as_ref().is_some_and(|renewer| !renewer.is_finished())
+    }
+}
+
+/// What the task does. It ends when nothing is held any more, and with the store, which it does not
+/// keep.
+async fn keep(permits: Weak<Permits>, mut next: watch::Receiver<Instant>, running: Running) {
+    loop {
+        let due = *next.borrow_and_update();
+        tokio::select! {
+            changed = next.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            () = sleep_until(due) => {}
+            () = running.ending() => {
+                if let Some(permits) = permits.upgrade() {
+                    permits.end_all();
+                }
+                return;
+            }
+        }
+        let Some(permits) = permits.upgrade() else { return };
+        permits.renew().await;
+        if !permits.schedule() {
+            return;
+        }
+    }
+}
+
+/// From one renewal to the next: two may fail before the lease is over.
+fn renewal(claim: &Claim) -> Duration {
+    claim.semaphore.lease / 3
+}
+
+/// From a renewal that failed to the next; and how much sooner than due one is renewed along with
+/// others, so that they stay together.
+fn retry(claim: &Claim) -> Duration {
+    claim.semaphore.lease / 12
+}
+
+/// tokio's clock: a test that pauses its time moves leases along.
+#[expect(clippy::disallowed_methods, reason = "when a lease is renewed is this process's to say")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Default for Permits {
+    fn default() -> Permits {
+        Permits { state: Mutex::default(), next: watch::Sender::new(now()) }
+    }
+}
+
+impl fmt::Debug for Permits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permits").field("held", &self.state().held.len()).finish_non_exhaustive()
+    }
+}
