@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use super::{Limited, Violation};
 use crate::policy::limiting::Decision;
 
@@ -79,6 +81,8 @@ impl Allowance {
             return Ok(());
         }
         let Decision { retry_after, is_blocked, .. } = self.decision;
-        Err(Limited { violations: vec![Violation { limit: self.limit, retry_after, is_blocked }] })
+        Err(Limited {
+            violations: smallvec![Violation { limit: self.limit, retry_after, is_blocked }],
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! What a refused client reads.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
@@ -19,9 +21,19 @@ struct Problem<'a> {
     violated_policies: Vec<&'a str>,
 }
 
-/// 429, and which limits are used up, whatever the client accepts.
-pub(super) fn problem(limited: &Limited) -> Response<Bytes> {
-    let status = StatusCode::TOO_MANY_REQUESTS;
+const STATUS: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+
+/// 429 with this document, whatever the client accepts.
+pub(super) fn problem(document: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(document);
+    *response.status_mut() = STATUS;
+    let json = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+/// Which limits are used up.
+pub(super) fn document(limited: &Limited) -> Bytes {
     let (kind, title) = match limited.is_blocked() {
         true => (
             "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
@@ -35,14 +47,25 @@ pub(super) fn problem(limited: &Limited) -> Response<Bytes> {
     let problem = Problem {
         kind,
         title,
-        status: status.as_u16(),
+        status: STATUS.as_u16(),
         detail: limited.to_string(),
         violated_policies: limited.violations().map(|violation| violation.limit()).collect(),
     };
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
+    serde_json::to_vec(&problem).unwrap_or_default().into()
+}
+
+/// The documents of a limit that refuses alone, of which each is made once: whoever attacks should not
+/// be answered at greater cost than others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Documents([OnceLock<Bytes>; 3]);
+
+impl Documents {
+    pub(super) fn of(&self, limited: &Limited) -> Bytes {
+        let place = match (limited.is_blocked(), limited.retry_after()) {
+            (true, _) => 0,
+            (false, None) => 1,
+            (false, Some(_)) => 2,
+        };
+        self.0[place].get_or_init(|| document(limited)).clone()
+    }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use smallvec::SmallVec;
 
 use super::gate::Asked;
 use super::layer::Settings;
@@ -132,8 +131,13 @@ fn seconds(duration: Duration) -> u64 {
 }
 
 /// A value in the making, on the stack: the longest name and every parameter fit.
-#[derive(Default)]
-pub(super) struct Value(SmallVec<[u8; 128]>);
+pub(super) struct Value {
+    bytes: [u8; LONGEST],
+    length: usize,
+}
+
+/// A name of 64 bytes, and what may stand beside it: three integers, a partition key.
+const LONGEST: usize = 192;
 
 impl Value {
     /// An item that is a string; a limit's name has no character that is escaped.
@@ -144,7 +148,9 @@ impl Value {
     }
 
     pub(super) fn text(&mut self, text: &str) -> &mut Value {
-        self.0.extend_from_slice(text.as_bytes());
+        let end = self.length + text.len();
+        self.bytes[self.length..end].copy_from_slice(text.as_bytes());
+        self.length = end;
         self
     }
 
@@ -154,7 +160,14 @@ impl Value {
     }
 
     pub(super) fn whole(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).expect("a limit's name is made of header characters")
+        HeaderValue::from_bytes(&self.bytes[..self.length])
+            .expect("a limit's name is made of header characters")
+    }
+}
+
+impl Default for Value {
+    fn default() -> Value {
+        Value { bytes: [0; LONGEST], length: 0 }
     }
 }
 

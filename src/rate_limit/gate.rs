@@ -206,10 +206,12 @@ impl Gate for LimitGate {
                 return Err(Refusal::Unavailable(error));
             }
         }
-        match self.violations().next() {
-            Some(_) => Err(Refusal::Limited(self.limited())),
-            None => Ok(()),
-        }
+        let mut violations = self.violations();
+        let Some((first, _)) = violations.next() else { return Ok(()) };
+        let is_alone = violations.next().is_none();
+        let limited = self.limited();
+        let document = is_alone.then(|| first.limit.documents.of(&limited));
+        Err(Refusal::Limited(limited, document))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use http::HeaderValue;
 use http::request::Parts;
 
+use super::answer::Documents;
 use super::fallback::Local;
 use super::partition::Partition;
 use super::{Finished, KeyExtractor, fields};
@@ -43,6 +44,7 @@ pub(super) struct LimitSettings {
     pub(super) partition: Option<Partition>,
     cost: CostOf,
     pub(super) settle: Option<Arc<Settle>>,
+    pub(super) documents: Documents,
     local: Arc<OnceLock<Local>>,
 }
 
@@ -102,6 +104,7 @@ impl Limit {
                 partition: None,
                 cost: CostOf::Each(1),
                 settle: None,
+                documents: Documents::default(),
                 local: Arc::default(),
             }),
         }

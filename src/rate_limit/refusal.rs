@@ -11,7 +11,8 @@ use crate::store::keys::Subject;
 use crate::{MissingStore, StoreError};
 
 pub(super) enum Refusal {
-    Limited(Limited),
+    /// With the problem document, where a limit has it ready.
+    Limited(Limited, Option<Bytes>),
     Unavailable(StoreError),
     MissingStore(MissingStore),
     Key(KeyError),
@@ -30,10 +31,10 @@ impl Refusal {
         append: impl FnOnce(&mut HeaderMap),
     ) -> Response<Bytes> {
         match self {
-            Refusal::Limited(limited) => {
+            Refusal::Limited(limited, document) => {
                 let mut response = match refuse_with {
                     Some(refuse_with) => refuse_with(&limited),
-                    None => answer::problem(&limited),
+                    None => answer::problem(document.unwrap_or_else(|| answer::document(&limited))),
                 };
                 fields::retry_after(response.headers_mut(), limited.retry_after());
                 append(response.headers_mut());

@@ -5,13 +5,14 @@ use std::time::Duration;
 use axum_core::body::Body;
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
+use smallvec::SmallVec;
 
 use super::{answer, fields};
 
 /// Why a request was answered with 429; in the response's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limited {
-    pub(super) violations: Vec<Violation>,
+    pub(super) violations: SmallVec<[Violation; 1]>,
 }
 
 /// One limit that refused.
@@ -37,8 +38,8 @@ impl Limited {
     /// Until the request may be repeated; `None` when no waiting will help.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        let waits: Option<Vec<_>> = self.violations().map(Violation::retry_after).collect();
-        waits?.into_iter().max()
+        let longest = |longest: Duration, wait: Option<Duration>| Some(longest.max(wait?));
+        self.violations().map(Violation::retry_after).try_fold(Duration::ZERO, longest)
     }
 
     /// Whether somebody is [locked out](crate::rate_limit::Quota::lockout) or blocked.
@@ -95,7 +96,7 @@ impl std::error::Error for Limited {}
 /// The response that a layer gives: 429, a problem document, and `Retry-After`.
 impl IntoResponse for Limited {
     fn into_response(self) -> Response {
-        let mut response = answer::problem(&self).map(Body::from);
+        let mut response = answer::problem(answer::document(&self)).map(Body::from);
         fields::retry_after(response.headers_mut(), self.retry_after());
         response.extensions_mut().insert(self);
         response

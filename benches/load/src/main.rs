@@ -17,9 +17,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
+use tower_redis_kit::Store;
 use tower_redis_kit::cache::CacheLayer;
 use tower_redis_kit::rate_limit::{ClientIp, Limit, Quota, RateLimitLayer};
-use tower_redis_kit::{Store, StoreLayer};
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -53,12 +53,27 @@ async fn costly(length: usize) -> impl IntoResponse {
     (fields, &BODY[..length])
 }
 
-fn cached() -> Router {
+fn cached(store: Store) -> Router {
     Router::new()
         .route("/c1k/{id}", get(|| costly(1_024)))
         .route("/c64k/{id}", get(|| costly(65_536)))
-        .layer(CacheLayer::new())
+        .layer(CacheLayer::new().with_store(store))
         .route("/calls", get(|| async { CALLS.load(Ordering::Relaxed).to_string() }))
+}
+
+fn kit(layer: &str, store: Store) -> Router {
+    // A single layer has its store by itself, as the ones that it is compared with.
+    let limited = |limit| ok().layer(RateLimitLayer::all(limit).with_store(store.clone()));
+    match layer {
+        "limit" => limited(limit()),
+        "limit_lease" => limited(limit().lease(100)),
+        "limit_deny" => limited(limit().deny_cache(true)),
+        "session" => personal::sessions(store),
+        "token" => personal::tokens(store),
+        "cache" => cached(store),
+        "all" => personal::all(limit(), store),
+        _ => panic!("the mode {layer:?} is none: see targets.toml"),
+    }
 }
 
 #[tokio::main]
@@ -68,24 +83,10 @@ async fn main() {
         Some(layer) => (layer, true),
         None => (&*mode, false),
     };
-    let limited = |limit| ok().layer(RateLimitLayer::all(limit));
     let app = match layer {
+        "bare" => ok(),
         "script" => bare::app().await,
-        "limit" => limited(limit()),
-        "limit_lease" => limited(limit().lease(100)),
-        "limit_deny" => limited(limit().deny_cache(true)),
-        "session" => personal::sessions(),
-        "token" => personal::tokens(),
-        "cache" => cached(),
-        "all" => personal::all(limit()),
-        _ => panic!("the mode {mode:?} is none: see targets.toml"),
-    };
-    let app = if layer == "script" {
-        app
-    } else {
-        let store =
-            if is_memory { Store::memory() } else { Store::from_env().await.expect("a store") };
-        app.layer(StoreLayer::new(store))
+        _ => kit(layer, if is_memory { Store::memory() } else { Store::from_env().await.unwrap() }),
     };
     let address = SocketAddr::from(([127, 0, 0, 1], number("PORT", 3_000) as u16));
     let listener = TcpListener::bind(address).await.expect("the port is free");

@@ -12,6 +12,7 @@ use tower_redis_kit::cache::CacheLayer;
 use tower_redis_kit::rate_limit::{Limit, RateLimitLayer};
 use tower_redis_kit::session::{Session, SessionError, SessionLayer};
 use tower_redis_kit::token::{Claims, Jwt, RevocationLayer};
+use tower_redis_kit::{Store, StoreLayer};
 
 const SECRET: &[u8] = b"no secret: whoever runs a load test may know it";
 
@@ -48,22 +49,22 @@ fn revocation() -> RevocationLayer<Jwt<User>> {
     RevocationLayer::new(Jwt::<User>::hs256(SECRET))
 }
 
-pub(crate) fn sessions() -> Router {
+pub(crate) fn sessions(store: Store) -> Router {
     Router::new()
         .route("/", get(user))
         .route("/login/{id}", post(log_in))
-        .layer(SessionLayer::new().secure(false))
+        .layer(SessionLayer::new().with_store(store))
 }
 
-pub(crate) fn tokens() -> Router {
+pub(crate) fn tokens(store: Store) -> Router {
     Router::new()
         .route("/", get(|_: Claims<User>| async { "ok" }))
-        .layer(revocation())
+        .layer(revocation().with_store(store))
         .route("/token/{id}", get(issue))
 }
 
 /// A page of 1 KiB for everybody who is signed in, out of the cache.
-pub(crate) fn all(limit: Limit) -> Router {
+pub(crate) fn all(limit: Limit, store: Store) -> Router {
     let page = async || {
         let fields = [("cache-control", HeaderValue::from_static("public, max-age=3600"))];
         (fields, &super::BODY[..1_024])
@@ -72,7 +73,8 @@ pub(crate) fn all(limit: Limit) -> Router {
         .route("/", get(page))
         .layer(CacheLayer::new())
         .layer(revocation())
-        .layer(SessionLayer::new().secure(false))
+        .layer(SessionLayer::new())
         .layer(RateLimitLayer::all(limit))
+        .layer(StoreLayer::new(store))
         .route("/token/{id}", get(issue))
 }

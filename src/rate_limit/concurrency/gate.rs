@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, Response};
+use smallvec::smallvec;
 
 use super::fields;
 use super::layer::Settings;
@@ -68,7 +69,9 @@ impl ConcurrencyGate {
         self.remaining = Some(0);
         let limit = self.settings.semaphore.name.clone();
         let violation = Violation { limit, retry_after: Some(RETRY_AFTER), is_blocked: false };
-        Err(Refusal::Limited(Limited { violations: vec![violation] }))
+        let limited = Limited { violations: smallvec![violation] };
+        let document = self.settings.documents.of(&limited);
+        Err(Refusal::Limited(limited, Some(document)))
     }
 
     fn observe(&self, event: Event) {

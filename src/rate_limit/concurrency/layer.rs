@@ -9,6 +9,7 @@ use tower_layer::Layer;
 use super::ConcurrencyLimit;
 use super::local::Local;
 use crate::Store;
+use crate::rate_limit::answer::Documents;
 use crate::rate_limit::refusal::RefuseWith;
 use crate::rate_limit::{Fallback, Fields, KeyExtractor, Limited, Unit, WithoutKey, fields};
 use crate::store::verbs::{Semaphore, check_limit_name};
@@ -29,6 +30,7 @@ pub(super) struct Settings {
     pub(super) fallback: Fallback,
     pub(super) fields: Fields,
     pub(super) policy_field: HeaderValue,
+    pub(super) documents: Documents,
     pub(super) refuse_with: Option<Arc<RefuseWith>>,
     pub(super) local: Arc<Local>,
     pub(super) store: Option<Store>,
@@ -60,6 +62,7 @@ impl ConcurrencyLimitLayer {
                 fallback: Fallback::default(),
                 fields: Fields::default(),
                 policy_field: fields::policy(name, permits, None, Unit::ConcurrentRequests),
+                documents: Documents::default(),
                 refuse_with: None,
                 local: Arc::default(),
                 store: None,
