@@ -65,6 +65,17 @@ pub(crate) struct Taken {
 }
 
 impl Counting {
+    /// The most that may ever fit at once.
+    pub(super) fn capacity(&self) -> u32 {
+        match self {
+            Counting::Gcra(it) => it.burst(),
+            Counting::FixedWindow(it) => it.limit(),
+            Counting::SlidingWindow(it) => it.limit(),
+            Counting::SlidingLog(it) => it.limit(),
+            Counting::Lockout(it) => it.limit(),
+        }
+    }
+
     /// Brings what is stored up to `now`; what another algorithm left counts as nothing.
     pub(crate) fn current(&self, stored: Option<State>, now: Timestamp) -> State {
         if let Some(State::Blocked { until }) = stored
@@ -183,8 +194,10 @@ impl Counting {
             (Counting::Lockout(it), Standing::Failures(failures)) => {
                 it.decide(failures, now, cost, fits)
             }
-            (_, Standing::Blocked { until }) => Decision::blocked(until.since(now)),
-            _ => Decision::blocked(std::time::Duration::ZERO),
+            (_, Standing::Blocked { until }) => {
+                Decision::blocked(until.since(now), cost <= self.capacity())
+            }
+            _ => Decision::blocked(std::time::Duration::ZERO, true),
         }
     }
 

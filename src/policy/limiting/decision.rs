@@ -27,13 +27,13 @@ impl Decision {
         }
     }
 
-    /// Shut for `wait`.
-    pub(super) fn blocked(wait: Duration) -> Decision {
+    /// Shut for `wait`, for what will fit then or never does.
+    pub(super) fn blocked(wait: Duration, will_fit: bool) -> Decision {
         Decision {
             allowed: false,
             remaining: 0,
             full_after: wait,
-            retry_after: Some(wait),
+            retry_after: will_fit.then_some(wait),
             is_blocked: true,
         }
     }

@@ -48,7 +48,7 @@ impl Lockout {
     pub(super) fn current(&self, stored: Option<Failures>, now: Timestamp) -> Failures {
         let fresh = Window { used: 0, ends: Timestamp(now.0.saturating_add(self.window)) };
         let none = Failures { window: fresh, until: Timestamp(0), level: 0 };
-        let Some(it) = stored else { return none };
+        let Some(it) = stored.filter(|it| self.expires(*it) > now) else { return none };
         if it.until > now {
             // Not longer than from now on: the clock may have gone back.
             let longest = Timestamp(now.0.saturating_add(self.steps.micros(it.level)));
@@ -101,10 +101,13 @@ impl Lockout {
         cost: u32,
         allowed: bool,
     ) -> Decision {
-        if Lockout::is_locked(it) && !allowed {
-            return Decision::blocked(it.until.since(now));
+        if !Lockout::is_locked(it) {
+            return decide(self.limit, it.window, now, cost, allowed);
         }
-        let ends = it.until.max(it.window.ends);
+        let ends = it.until;
+        if !allowed {
+            return Decision::blocked(ends.since(now), cost <= self.limit);
+        }
         decide(self.limit, Window { ends, ..it.window }, now, cost, allowed)
     }
 

@@ -58,7 +58,16 @@ impl SlidingLog {
     }
 
     /// Drops what is not live at `now`.
+    ///
+    /// An entry that is yet to come was left by another clock. It counts as one of now, so that it
+    /// cannot lock its key out.
     pub(super) fn bring_up(&self, log: &mut Log, now: Timestamp) {
+        let sum = log.sum();
+        let past = log.entries.partition_point(|entry| entry.at <= now);
+        if past < log.entries.len() {
+            log.entries.truncate(past);
+            log.entries.push_back(Entry { at: now, sum });
+        }
         while let Some(first) = log.entries.front()
             && first.at.0 + self.window <= now.0
         {
@@ -71,14 +80,13 @@ impl SlidingLog {
         admits(self.limit, log.used(), cost)
     }
 
-    /// An entry is never earlier than the one before it, even if the clock is.
     pub(super) fn charge(&self, log: &mut Log, now: Timestamp, cost: u32) {
         if cost == 0 {
             return;
         }
         let sum = log.sum() + u64::from(cost);
         match log.entries.back_mut() {
-            Some(last) if last.at >= now => last.sum = sum,
+            Some(last) if last.at == now => last.sum = sum,
             _ => log.entries.push_back(Entry { at: now, sum }),
         }
     }

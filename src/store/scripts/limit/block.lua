@@ -5,8 +5,7 @@
 -- clock    the server's TIME
 -- TTL      until it opens; what a lockout has counted keeps its own
 local now = clock()
-local state = redis.pcall('GET', KEYS[1])
-state = type(state) == 'string' and state
+local state = stored_string(KEYS[1])
 local shut = state and shut_until(state, now)
 local ends, opens, level
 if state and not shut then

@@ -25,7 +25,7 @@ local function fixed_window_look(key, at, now, act, mark)
       ends = ends + length
     end
   end
-  local state = redis.call('GET', key)
+  local state = stored_string(key)
   if state then
     local shut = shut_until(state, now)
     if shut then

@@ -24,7 +24,7 @@ end
 local function gcra_look(key, at, now, act, mark)
   local n, horizon, horizon_ticks = ARGV[at] + 0, now + ARGV[at + 3], ARGV[at + 4] + 0
   local micros, ticks = now, 0
-  local state = redis.call('GET', key)
+  local state = stored_string(key)
   if state then
     local stored, stored_ticks = tonumber(state), 0
     if not stored then

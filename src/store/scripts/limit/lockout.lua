@@ -12,14 +12,18 @@ local function lockout_step(at, level)
   return steps[math.min(math.max(level, 1), #steps)], math.max(unpack(steps))
 end
 
-local function lockout_write(key, at, now, used, ends, opens, level)
-  local quiet = 0
-  if level > 0 then
-    local _, longest = lockout_step(at, level)
-    quiet = math.max(ARGV[at + 2] + 0, longest)
+-- How long a level is remembered after the window or the lockout.
+local function lockout_quiet(at, level)
+  if level == 0 then
+    return 0
   end
+  local _, longest = lockout_step(at, level)
+  return math.max(ARGV[at + 2] + 0, longest)
+end
+
+local function lockout_write(key, at, now, used, ends, opens, level)
   local state = string.format('%.0f:%.0f:%.0f:%.0f', used, ends, opens, level)
-  local rest = math.max(ends, opens) + quiet - now
+  local rest = math.max(ends, opens) + lockout_quiet(at, level) - now
   if rest > 0 then
     redis.call('SET', key, state, 'PX', math.ceil(rest / 1000))
   else
@@ -31,7 +35,7 @@ end
 local function lockout_look(key, at, now, act, mark)
   local limit, cost, length = ARGV[at] + 0, ARGV[at + 1] + 0, ARGV[at + 2] + 0
   local used, ends, opens, level = 0, now + length, 0, 0
-  local state = redis.call('GET', key)
+  local state = stored_string(key)
   if state then
     local shut = shut_until(state, now)
     if shut then
@@ -39,7 +43,8 @@ local function lockout_look(key, at, now, act, mark)
     end
     local a, b, c, d = string.match(state, '^(%d+):(%d+):(%d+):(%d+)$')
     a, b, c, d = tonumber(a), tonumber(b), tonumber(c), tonumber(d)
-    if a and a < 9007199254740992 and d < 9007199254740992 then
+    local is_sane = a and math.max(a, b, c, d) < 9007199254740992
+    if is_sane and math.max(b, c) + lockout_quiet(at, d) > now then
       level = d
       if c > now then
         -- Not longer than from now on: the clock may have gone back.

@@ -4,7 +4,7 @@
 --          the new base
 -- ARGV     limit, cost, the window's length
 -- returns  used, when what was asked for will fit (0: it fits, or never will), when the log is empty
--- clock    as given, but not before the last entry's time
+-- clock    as given
 -- TTL      until the last entry ends
 local function element(key, index)
   return tonumber(redis.call('LINDEX', key, index)) or 0
@@ -32,7 +32,7 @@ local function sliding_log_write(key, at, now, added, used, sum, last)
       redis.call('DEL', key)
       redis.call('RPUSH', key, 0, now, added)
       last = now
-    elseif last >= now then
+    elseif last == now then
       redis.call('LSET', key, -1, after)
     else
       redis.call('RPUSH', key, now, after)
@@ -59,8 +59,8 @@ local function sliding_log_look(key, at, now, act, mark)
   local elements = redis.pcall('LLEN', key)
   if type(elements) == 'table' then
     -- Not a list.
-    local state = redis.pcall('GET', key)
-    local shut = type(state) == 'string' and shut_until(state, now)
+    local state = stored_string(key)
+    local shut = state and shut_until(state, now)
     if shut then
       return 2, shut, 0, 0
     end
@@ -68,6 +68,13 @@ local function sliding_log_look(key, at, now, act, mark)
     elements = 0
   end
   local count = math.floor((elements - 1) / 2)
+  if count > 0 and element(key, -2) > now then
+    -- Left by another clock: as of now, or it would lock its key out.
+    local sum = redis.call('LINDEX', key, -1)
+    count = first_pair(key, count, 1, now + 1)
+    redis.call('LTRIM', key, 0, (count - 1) * 2)
+    redis.call('RPUSH', key, now, sum)
+  end
   if count > 0 and element(key, 1) + length <= now then
     local live = first_pair(key, count, 1, now - length + 1)
     count = count - live + 1
@@ -86,6 +93,11 @@ local function sliding_log_look(key, at, now, act, mark)
   if count > 0 then
     sum, last = element(key, -1), element(key, -2)
     used, empty = sum - element(key, 0), last + length
+    -- What is no log counts as none.
+    if not (used > 0 and sum < 9007199254740992) then
+      redis.call('DEL', key)
+      used, empty, sum, last = 0, 0, 0, 0
+    end
   end
 
   if cost == 0 or (act == 'refund' and (used == 0 or (mark and mark + length <= now))) then

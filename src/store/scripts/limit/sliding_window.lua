@@ -31,7 +31,7 @@ end
 local function sliding_window_look(key, at, now, act, mark)
   local limit, cost, length = ARGV[at] + 0, ARGV[at + 1] + 0, ARGV[at + 2] + 0
   local start, previous, current = now - now % length, 0, 0
-  local state = redis.call('GET', key)
+  local state = stored_string(key)
   if state then
     local shut = shut_until(state, now)
     if shut then
