@@ -14,6 +14,8 @@ mod quota;
 mod sliding_log;
 mod sliding_window;
 mod steps;
+#[cfg(test)]
+pub(crate) mod tests;
 #[cfg(feature = "time-zones")]
 mod zone;
 

@@ -84,6 +84,8 @@ fn close(
 ) -> Taken {
     let Charge { rule, cost, charged, .. } = charge;
     let counting = &rule.counting;
+    // A log, which is long, is not kept in its slot.
+    let before = (!matches!(it.state, State::Log(_))).then(|| it.state.clone());
     match act {
         Some(Act::Take) if it.fits => counting.charge(&mut it.state, now, *cost),
         Some(Act::Charge) => counting.charge(&mut it.state, now, *cost),
@@ -95,7 +97,10 @@ fn close(
         && !matches!(it.state, State::Log(_))
     {
         let (state, expires) = part.slot(slot);
-        *expires = counting.expires(&it.state, now);
+        // What is only looked at lasts no longer for that.
+        if before.as_ref() != Some(&it.state) {
+            *expires = counting.expires(&it.state, now);
+        }
         *state = mem::replace(&mut it.state, BLANK);
     }
     Taken { fits: it.fits, now, standing }
@@ -150,6 +155,10 @@ fn all(take: &Take, limits: &Limits, memory: &Memory) -> <Take as Verb>::Answer 
         numbers.binary_search(&limits.part_of(&charge.subject)).unwrap_or_default()
     };
     let now = memory.now();
+    // What has expired goes before a slot is held: that moves slots.
+    for charge in &take.charges {
+        parts[part(charge)].tidy(&place(&charge.rule, charge.subject), now);
+    }
     let mut open: Vec<Open> = take
         .charges
         .iter()
@@ -210,5 +219,72 @@ impl OnMemory for Reset {
         let is_there = part.find(&place, memory.now()).is_some();
         part.remove(&place);
         Ok(is_there)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Store;
+    use crate::policy::Quota;
+    use crate::policy::limiting::tests::{START, tables};
+
+    fn subject(name: &str) -> Subject {
+        Subject::Named(Fingerprint::of(&[name.as_bytes()]))
+    }
+
+    /// Moves the clock of the store, which is tokio's.
+    async fn advance_to(at: u64, store: &Store) {
+        tokio::time::advance(Timestamp(at).since(store.now())).await;
+        assert_eq!(store.now(), Timestamp(at));
+    }
+
+    /// By itself, and with another limit that refuses nobody.
+    #[tokio::test(start_paused = true)]
+    async fn the_store_decides_as_the_tables_say() {
+        for table in tables::all() {
+            for count in [1, 2] {
+                let store = Store::memory();
+                let one = Arc::new(Rule::new("one", table.quota.counting(), false));
+                let other = Arc::new(Rule::new("other", Quota::per_second(1).counting(), true));
+                let mut mark = None;
+                for row in table.rows {
+                    advance_to(START + row.at, &store).await;
+                    let charges = [&one, &other].map(|rule| Charge {
+                        charged: mark,
+                        ..Charge::new(rule.clone(), subject("ada"), row.cost)
+                    });
+                    let take = Take::new(row.act, charges.into_iter().take(count));
+                    let taken = store.ask(take).await.unwrap()[0];
+                    table.check(row, &taken);
+                    if row.act == Act::Take && taken.fits {
+                        mark = Some(taken.mark());
+                    }
+                }
+            }
+        }
+    }
+
+    /// To drop an entry moves another one into its place.
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_has_expired_leaves_the_others_of_a_decision_alone() {
+        let store = Store::memory();
+        let rule = |name, quota: Quota| Arc::new(Rule::new(name, quota.counting(), false));
+        let short = rule("short", Quota::per_second(5).fixed_window());
+        let long = rule("long", Quota::per_day(5).fixed_window());
+        let take = |rules: &[&Arc<Rule>]| {
+            let charges = rules.iter().map(|&rule| Charge::new(rule.clone(), subject("ada"), 1));
+            store.ask(Take::new(Act::Take, charges.collect::<Vec<_>>()))
+        };
+        take(&[&short, &long]).await.unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let taken = take(&[&long, &short]).await.unwrap();
+        let remaining = [&long, &short].map(|rule| rule.counting).into_iter().zip(&taken);
+        let remaining: Vec<_> =
+            remaining.map(|(counting, taken)| counting.decide(taken, 1).remaining).collect();
+        assert_eq!(remaining, [3, 4]);
     }
 }

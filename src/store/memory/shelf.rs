@@ -91,6 +91,13 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         Some(index)
     }
 
+    /// Drops a key's entry if it has expired.
+    pub(super) fn tidy(&mut self, key: &K, now: Timestamp) {
+        if let Some(index) = self.slots.get_index_of(key) {
+            self.drop_if_expired(index, now);
+        }
+    }
+
     /// The entry that was found, and when it ends.
     pub(super) fn slot(&mut self, index: usize) -> (&mut V, &mut Timestamp) {
         let slot = &mut self.slots[index];

@@ -358,6 +358,9 @@ impl OnRedis for Reset {
 }
 
 #[cfg(test)]
+mod tables;
+
+#[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
     use std::sync::Arc;
@@ -370,6 +373,7 @@ mod tests {
     use super::*;
     use crate::policy::Quota;
     use crate::policy::limiting::State;
+    use crate::policy::limiting::tests::histories::algorithm;
     use crate::store::keys::Subject;
 
     /// One step of a history: how far the clock moves (it may go back), under which quotas, what is
@@ -381,21 +385,6 @@ mod tests {
         act: Act,
         costs: [u32; 2],
         marked: bool,
-    }
-
-    /// Any way to count.
-    fn algorithm() -> impl Strategy<Value = fn(Quota, u32) -> Quota> {
-        prop_oneof![
-            3 => Just((|quota, burst| quota.burst(burst)) as fn(Quota, u32) -> Quota),
-            1 => Just((|quota, _| quota.guaranteed()) as fn(Quota, u32) -> Quota),
-            2 => Just((|quota, _| quota.fixed_window()) as fn(Quota, u32) -> Quota),
-            1 => Just((|quota, _| quota.aligned_window()) as fn(Quota, u32) -> Quota),
-            2 => Just((|quota, _| quota.sliding_window()) as fn(Quota, u32) -> Quota),
-            3 => Just((|quota, _| quota.sliding_log()) as fn(Quota, u32) -> Quota),
-            3 => Just((|quota, _| {
-                quota.lockout([Duration::from_secs(1), Duration::from_secs(7)])
-            }) as fn(Quota, u32) -> Quota),
-        ]
     }
 
     fn numbers() -> impl Strategy<Value = (u32, u64, u32)> {

@@ -1,0 +1,10 @@
+//! What the definitions of the algorithms say, and whether the code does it: tables that were computed
+//! by hand, which the stores are held to as well, and facts that hold of every history.
+
+pub(crate) mod histories;
+mod key;
+mod on_policy;
+mod table;
+pub(crate) mod tables;
+
+pub(crate) use self::table::{Row, START, Table};
