@@ -358,6 +358,8 @@ impl OnRedis for Reset {
 }
 
 #[cfg(test)]
+mod boundaries;
+#[cfg(test)]
 mod tables;
 
 #[cfg(test)]

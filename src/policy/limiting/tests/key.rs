@@ -3,18 +3,18 @@ use crate::policy::limiting::{Act, Counting, Decision, State, Taken};
 
 /// A limit and what is stored of its one key, by the policy alone.
 #[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) counting: Counting,
-    pub(super) state: Option<State>,
+pub(crate) struct Key {
+    pub(crate) counting: Counting,
+    pub(crate) state: Option<State>,
 }
 
 impl Key {
-    pub(super) fn new(counting: Counting) -> Key {
+    pub(crate) fn new(counting: Counting) -> Key {
         Key { counting, state: None }
     }
 
     /// As stores do: what an act leaves unchanged stays as it was stored.
-    pub(super) fn act(
+    pub(crate) fn act(
         &mut self,
         act: Act,
         now: u64,
@@ -41,23 +41,23 @@ impl Key {
         Taken { fits, now, standing }
     }
 
-    pub(super) fn take(&mut self, now: u64, cost: u32) -> Decision {
+    pub(crate) fn take(&mut self, now: u64, cost: u32) -> Decision {
         let taken = self.act(Act::Take, now, cost, None);
         self.counting.decide(&taken, cost)
     }
 
-    pub(super) fn peek(&self, now: u64, cost: u32) -> Decision {
+    pub(crate) fn peek(&self, now: u64, cost: u32) -> Decision {
         let taken = self.clone().act(Act::Peek, now, cost, None);
         self.counting.decide(&taken, cost)
     }
 
     /// Whether so much would be admitted.
-    pub(super) fn admits(&self, now: u64, cost: u32) -> bool {
+    pub(crate) fn admits(&self, now: u64, cost: u32) -> bool {
         self.peek(now, cost).allowed
     }
 
     /// What counts at `now`.
-    pub(super) fn current(&self, now: u64) -> State {
+    pub(crate) fn current(&self, now: u64) -> State {
         self.counting.current(self.state.clone(), Timestamp(now))
     }
 }

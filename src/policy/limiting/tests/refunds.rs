@@ -1,0 +1,85 @@
+//! What is given back is never more than what was charged.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::histories::{Step, TAKES, histories, lived};
+use super::{Key, START};
+use crate::policy::limiting::{Act, Counting, Opening};
+
+/// Whether what is charged also says when a window begins: then that stays as it was said, though the
+/// charge is given back.
+fn opens_windows(key: &Key) -> bool {
+    match key.counting {
+        Counting::FixedWindow(it) => matches!(it.opening(), Opening::FirstRequest(_)),
+        Counting::Lockout(_) => true,
+        _ => false,
+    }
+}
+
+proptest! {
+    /// Two keys meet the same requests, and one of them another one as well, which is given back later:
+    /// it never admits what the other does not.
+    #[test]
+    fn who_got_something_back_has_no_more_than_who_never_used_it(
+        (quota, steps) in histories(TAKES), (charged, back) in (0usize..40, 0usize..10),
+        cost in 1u32..5,
+    ) {
+        let (mut key, mut without) = (Key::new(quota.counting()), Key::new(quota.counting()));
+        let (mut now, mut mark) = (START, None);
+        let cost = cost.min(key.counting.capacity());
+        for (index, &Step { gap, cost: other, .. }) in steps.iter().enumerate() {
+            now += gap;
+            let is_open = without.peek(now, 0).full_after.as_micros() > 0;
+            if index == charged && (is_open || !opens_windows(&key)) {
+                let taken = key.act(Act::Take, now, cost, None);
+                mark = taken.fits.then(|| taken.mark());
+            }
+            if let Some(charge) = mark.filter(|_| index == charged + back) {
+                key.act(Act::Refund, now, cost, Some(charge));
+                mark = None;
+            }
+            if let Counting::Lockout(_) = key.counting
+                && mark.is_some()
+                && key.peek(now, 0).is_blocked
+            {
+                // A lockout that it caused ends with all attempts there again: another matter.
+                return Ok(());
+            }
+            let fits = !key.take(now, other).allowed || without.take(now, other).allowed;
+            prop_assert!(fits, "{} at {} would not fit otherwise", other, now - START);
+            let (left, otherwise) = (key.peek(now, 0).remaining, without.peek(now, 0).remaining);
+            prop_assert!(left <= otherwise, "{} instead of {}", left, otherwise);
+        }
+        for _ in 0..6 {
+            now += quota.period().as_micros() as u64 / 3 + 1;
+            let (left, otherwise) = (key.peek(now, 0).remaining, without.peek(now, 0).remaining);
+            prop_assert!(left <= otherwise, "{} instead of {} later on", left, otherwise);
+        }
+    }
+
+    /// Given back at once, where that is still possible, nothing is left of it.
+    #[test]
+    fn what_is_given_back_at_once_was_never_charged(
+        (quota, steps) in histories(TAKES), cost in 1u32..5,
+    ) {
+        let (mut key, now) = lived(quota, &steps);
+        let before = key.peek(now, 0);
+        let taken = key.act(Act::Take, now, cost, None);
+        if !taken.fits {
+            return Ok(());
+        }
+        key.act(Act::Refund, now, cost, Some(taken.mark()));
+        let after = key.peek(now, 0);
+        match key.counting {
+            // A part of a microsecond is not in what says when it was charged.
+            Counting::Gcra(_) => {
+                prop_assert!(after.full_after - before.full_after <= Duration::from_micros(1));
+            }
+            // The oldest went.
+            Counting::SlidingLog(_) => prop_assert_eq!(after.remaining, before.remaining),
+            _ => prop_assert_eq!(after, before),
+        }
+    }
+}
