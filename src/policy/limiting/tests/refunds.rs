@@ -40,6 +40,8 @@ proptest! {
                 key.act(Act::Refund, now, cost, Some(charge));
                 mark = None;
             }
+            let fits = !key.take(now, other).allowed || without.take(now, other).allowed;
+            prop_assert!(fits, "{} at {} would not fit otherwise", other, now - START);
             if let Counting::Lockout(_) = key.counting
                 && mark.is_some()
                 && key.peek(now, 0).is_blocked
@@ -47,8 +49,6 @@ proptest! {
                 // A lockout that it caused ends with all attempts there again: another matter.
                 return Ok(());
             }
-            let fits = !key.take(now, other).allowed || without.take(now, other).allowed;
-            prop_assert!(fits, "{} at {} would not fit otherwise", other, now - START);
             let (left, otherwise) = (key.peek(now, 0).remaining, without.peek(now, 0).remaining);
             prop_assert!(left <= otherwise, "{} instead of {}", left, otherwise);
         }
