@@ -400,10 +400,11 @@ pub(crate) static ROWS: &[Row] = &[
         name: "wrong_type",
         title: "the key holds a list (`WRONGTYPE`)",
         text: "One bad key takes nobody else down. What reads several keys at once, as a look-up of \
-               tokens, values and responses does, is told nothing by Redis: to it such a key is absent. \
-               (Who can make one can delete the key as well.)",
+               tokens, values and responses does, is told nothing by Redis: to it such a key is absent, \
+               and so it is to a limit. (Who can make one can delete the key as well.)",
         cell: |column| match column {
-            TokenRefuse | ValueGet => always(&[Absent]),
+            LimitLocal => always(&[Absent, Policy(Untold)]),
+            LimitAllow | LimitRefuse | TokenRefuse | ValueGet => always(&[Absent]),
             TokenAllow => always(&[Policy(Untold)]),
             CacheHit => Cell { first: &[Absent], then: &[Served] },
             ValueCompute => Cell { first: &[Policy(Untold)], then: &[Served] },

@@ -198,6 +198,8 @@ pub(super) async fn a_limit_is_shut_for_a_time(store: Store) {
         assert!(!refused.allowed && refused.is_blocked, "{}", rule.name);
         let wait = refused.retry_after.unwrap();
         assert!((50..=60).contains(&wait.as_secs()), "{wait:?} at {}", rule.name);
+        let never = act(&store, Act::Take, &[charge(&rule, "ada", 6)]).await[0];
+        assert_eq!((never.is_blocked, never.retry_after), (true, None), "{}", rule.name);
         // Nothing that is done to it meanwhile opens it.
         act(&store, Act::Refund, &[charge(&rule, "ada", 1)]).await;
         act(&store, Act::Charge, &[charge(&rule, "ada", 1)]).await;

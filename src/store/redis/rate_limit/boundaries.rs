@@ -224,7 +224,7 @@ async fn scripts_that_a_server_forgets_are_loaded_again() {
     let all: Vec<_> = each().iter().map(|rule| Charge::new(rule.clone(), ada(), 1)).collect();
     for left in [3, 2, 1, 0] {
         for charge in &all {
-            server.command(&["SCRIPT", "FLUSH"]);
+            server.flush_scripts();
             let act = if left % 2 == 0 { Act::Charge } else { Act::Take };
             let taken = store.ask(Take::new(act, [charge.clone()])).await.unwrap()[0];
             let decision = charge.rule.counting.decide(&taken, 1);
@@ -236,7 +236,7 @@ async fn scripts_that_a_server_forgets_are_loaded_again() {
             );
         }
     }
-    server.command(&["SCRIPT", "FLUSH"]);
+    server.flush_scripts();
     let refused = store.ask(Take::new(Act::Take, all)).await.unwrap();
     assert!(refused.iter().all(|taken| !taken.fits));
 }
