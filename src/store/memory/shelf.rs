@@ -1,6 +1,7 @@
 use std::fmt;
 use std::hash::Hash;
 
+use foldhash::quality::RandomState;
 use indexmap::IndexMap;
 
 use crate::policy::Timestamp;
@@ -13,7 +14,8 @@ use crate::store::error::Kind;
 /// at, and by the sample that makes room. The sample is Redis's approximation of least recently
 /// used: of a few random entries the one used longest ago goes.
 pub(super) struct Shelf<K, V> {
-    slots: IndexMap<K, Slot<V>>,
+    // Seeded at random: nobody can aim at the keys that collide.
+    slots: IndexMap<K, Slot<V>, RandomState>,
     weight: usize,
     capacity: usize,
     overflow: Overflow,
@@ -65,7 +67,7 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
     const OWN_WEIGHT: usize = size_of::<K>() + size_of::<Slot<V>>() + size_of::<usize>() * 4;
 
     pub(super) fn new(capacity: usize, overflow: Overflow) -> Shelf<K, V> {
-        let (slots, counts) = (IndexMap::new(), Counts::default());
+        let (slots, counts) = (IndexMap::default(), Counts::default());
         Shelf { slots, weight: 0, capacity, overflow, counts }
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use indexmap::IndexMap;
 use tokio::time::Instant;
 
@@ -28,7 +29,7 @@ pub(super) struct Shortcuts {
 
 #[derive(Default)]
 struct State {
-    places: IndexMap<Place, Known>,
+    places: IndexMap<Place, Known, RandomState>,
     listener: Option<Listener>,
     /// How many messages have come, losses of them included.
     heard: u64,

@@ -66,7 +66,7 @@ impl At<'_> {
     ) -> (Decision, i64) {
         let ttl = redis::cmd("PTTL").arg(self.key()).clone();
         let command = self.take(act, cost, *mark).command(&self.keys, Some(Timestamp(now)));
-        let replies = command.query(self.connection, vec![ttl]);
+        let replies = command.query_and(self.connection, vec![ttl]);
         let taken = Take::answer(replies[0].clone()).unwrap()[0];
         if act == Act::Take && taken.fits {
             *mark = Some(taken.mark());

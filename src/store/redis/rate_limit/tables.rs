@@ -38,7 +38,7 @@ fn the_scripts_decide_as_the_tables_say() {
             let take = Take::new(row.act, charges.into_iter().take(count));
             let now = Timestamp(START + row.at);
             let after = keep(&keys.limit(&one, &subject)).to_vec();
-            let replies = take.command(&keys, Some(now)).query(&mut connection, after);
+            let replies = take.command(&keys, Some(now)).query_and(&mut connection, after);
             assert_ne!(replies[1], Value::Int(-1), "{}: {row:?} leaves no end", table.name);
             let taken = Take::answer(replies[0].clone()).unwrap()[0];
             table.check(row, &taken);
