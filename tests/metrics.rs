@@ -16,7 +16,9 @@ use http::header::CACHE_CONTROL;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use support::RedisServer;
 use tower_redis_kit::cache::CacheLayer;
-use tower_redis_kit::rate_limit::{ConcurrencyLimitLayer, Fallback, Header, Quota, RateLimitLayer};
+use tower_redis_kit::rate_limit::{
+    ConcurrencyLimitLayer, Fallback, Header, Limit, Quota, RateLimitLayer,
+};
 use tower_redis_kit::session::{Session, SessionError, SessionLayer};
 use tower_redis_kit::token::{self, InvalidToken, RevocationLayer, Token};
 use tower_redis_kit::{Store, StoreLayer};
@@ -123,6 +125,36 @@ fn a_limit_is_counted_by_its_name_and_nobody_else() {
         assert_counts(
             &recorded.of("rate_limit_total"),
             &[("{limit=local,outcome=allowed}", 3), ("{limit=local,outcome=limited}", 1)],
+        );
+    });
+}
+
+#[test]
+fn a_shadow_and_a_limit_in_code_are_counted_like_any_other() {
+    recorded(async |recorded: Recorded| {
+        let store = Store::memory();
+        let by_key = |name| Limit::new(name, Quota::per_hour(1), Header::new("x-api-key"));
+        let app = Router::new()
+            .route("/", get(async || {}))
+            .layer(RateLimitLayer::all([by_key("next").shadow(), by_key("live")]))
+            .layer(StoreLayer::new(store.clone()));
+        for _ in 0..2 {
+            status(&app, "GET", "/", &[("x-api-key", "ada")]).await;
+        }
+        let in_code = store.limiter("code", Quota::per_hour(1));
+        for _ in 0..3 {
+            let _ = in_code.take("ada").await.unwrap();
+        }
+        assert_counts(
+            &recorded.of("rate_limit_total"),
+            &[
+                ("{limit=code,outcome=allowed}", 1),
+                ("{limit=code,outcome=limited}", 2),
+                ("{limit=live,outcome=allowed}", 1),
+                ("{limit=live,outcome=limited}", 1),
+                ("{limit=next,outcome=allowed}", 1),
+                ("{limit=next,outcome=shadow_limited}", 1),
+            ],
         );
     });
 }

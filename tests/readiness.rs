@@ -14,11 +14,12 @@ use axum::body::Body;
 use common::{field, on_every_store, request, text};
 use http::{Request, Response, StatusCode};
 use tokio::task::JoinSet;
+use tower::layer::util::{Identity, Stack};
 use tower::limit::ConcurrencyLimit;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_redis_kit::cache::CacheLayer;
-use tower_redis_kit::rate_limit::{Header, Quota, RateLimitLayer};
-use tower_redis_kit::session::SessionLayer;
+use tower_redis_kit::rate_limit::{ConcurrencyLimitLayer, Header, Quota, RateLimitLayer};
+use tower_redis_kit::session::{SessionField, SessionLayer};
 use tower_redis_kit::token::{InvalidToken, RevocationLayer, Token};
 use tower_redis_kit::{Store, StoreLayer};
 use tower_test::mock::{self, Mock};
@@ -42,6 +43,9 @@ macro_rules! with_each_layer {
     ($check:ident, $store:ident) => {
         $check("StoreLayer", StoreLayer::new($store.clone())).await;
         $check("RateLimitLayer", limit(1000).with_store($store.clone())).await;
+        $check("RateLimitLayer, of a user", limit_of_users($store.clone())).await;
+        let at_once = ConcurrencyLimitLayer::new("api", 1000, Header::new("x-api-key"));
+        $check("ConcurrencyLimitLayer", at_once.with_store($store.clone())).await;
         $check("SessionLayer", SessionLayer::new().with_store($store.clone())).await;
         $check("RevocationLayer", RevocationLayer::new(verify).with_store($store.clone())).await;
         $check("CacheLayer", CacheLayer::new().with_store($store)).await;
@@ -50,6 +54,16 @@ macro_rules! with_each_layer {
 
 fn limit(quota: u32) -> RateLimitLayer {
     RateLimitLayer::new("api", Quota::per_hour(quota), Header::new("x-api-key"))
+}
+
+/// A limit that waits for its key.
+fn limit_of_users(
+    store: Store,
+) -> ServiceBuilder<Stack<RateLimitLayer, Stack<SessionLayer, Identity>>> {
+    let limit = RateLimitLayer::new("user", Quota::per_hour(1000), SessionField::new("user"));
+    ServiceBuilder::new()
+        .layer(SessionLayer::new().with_store(store.clone()))
+        .layer(limit.with_store(store))
 }
 
 fn verify(token: &str) -> Result<(Token, ()), InvalidToken> {

@@ -17,7 +17,7 @@ use http::header::{CACHE_CONTROL, VARY};
 use support::RedisServer;
 use tower_redis_kit::cache::{Cache, CacheLayer, CacheTags};
 use tower_redis_kit::rate_limit::{Header, Quota, RateLimitLayer};
-use tower_redis_kit::session::{Session, SessionError, SessionLayer};
+use tower_redis_kit::session::{Session, SessionError, SessionField, SessionLayer};
 use tower_redis_kit::token::{InvalidToken, RevocationLayer, Subject, Token};
 use tower_redis_kit::{Store, StoreLayer};
 
@@ -107,7 +107,29 @@ async fn a_script_that_the_server_has_forgotten_costs_one_more_round_trip() {
     assert_eq!(counted.cost_of(keyed(), 429).await, each(&["EVALSHA"]), "it has counted the two");
 }
 
+#[tokio::test]
+async fn a_limit_of_users_reads_a_session_that_the_handler_need_not_read_again() {
+    let limit = RateLimitLayer::new("user", Quota::per_hour(100), SessionField::new("a"));
+    let app = || with_session_inside(limit);
+    let counted = Counted::new(app).await;
+    let cookie = cookie(&counted).await;
+    let with_cookie = |path| request("GET", path, &[("cookie", &*cookie)]);
+    let read_and_limited = Cost { round_trips: 2, ..each(&["GETRANGE", "PEXPIRE", "EVALSHA"]) };
+    for path in ["/untouched", "/read"] {
+        assert_eq!(counted.cost_of(with_cookie(path), 200).await, read_and_limited, "{path}");
+    }
+    assert_eq!(counted.cost_of(common::get("/untouched"), 200).await, FREE);
+}
+
 fn with_session() -> Router {
+    handlers_of_sessions().layer(SessionLayer::new())
+}
+
+fn with_session_inside(limit: RateLimitLayer) -> Router {
+    handlers_of_sessions().layer(limit).layer(SessionLayer::new())
+}
+
+fn handlers_of_sessions() -> Router {
     let read = async |session: Session| {
         session.get::<u32>("a").await?;
         session.get::<u32>("b").await?;
@@ -127,7 +149,6 @@ fn with_session() -> Router {
         .route("/same", get(async |session: Session| session.insert("b", 1).await))
         .route("/rotate", get(async |session: Session| session.rotate().await))
         .route("/destroy", get(async |session: Session| session.destroy().await))
-        .layer(SessionLayer::new())
 }
 
 /// A cookie whose session holds something.

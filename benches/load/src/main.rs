@@ -2,7 +2,8 @@
 //! `$REDIS_URL` it is on Redis, unless the mode says `memory`.
 //!
 //! Who asks is the client behind one proxy. A limit gives one request back each `$RL_EMIT_MS`
-//! milliseconds (1,000), after a burst of `$RL_BURST` (a million).
+//! milliseconds (1,000), after a burst of `$RL_BURST` (a million). With `$RL_FIELDS=none` answers do not
+//! say so.
 
 mod bare;
 mod personal;
@@ -19,7 +20,7 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tower_redis_kit::Store;
 use tower_redis_kit::cache::CacheLayer;
-use tower_redis_kit::rate_limit::{ClientIp, Limit, Quota, RateLimitLayer};
+use tower_redis_kit::rate_limit::{ClientIp, Fields, Limit, Quota, RateLimitLayer};
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -63,7 +64,12 @@ fn cached(store: Store) -> Router {
 
 fn kit(layer: &str, store: Store) -> Router {
     // A single layer has its store by itself, as the ones that it is compared with.
-    let limited = |limit| ok().layer(RateLimitLayer::all(limit).with_store(store.clone()));
+    let fields = match env::var("RL_FIELDS").as_deref() {
+        Ok("none") => Fields::None,
+        _ => Fields::default(),
+    };
+    let limited =
+        |limit| ok().layer(RateLimitLayer::all(limit).fields(fields).with_store(store.clone()));
     match layer {
         "limit" => limited(limit()),
         "limit_lease" => limited(limit().lease(100)),

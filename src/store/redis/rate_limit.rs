@@ -6,7 +6,7 @@ use super::command::{
     BLOCK, Command, Lane, RESET, Script, TAKE_ALL, TAKE_FIXED_WINDOW, TAKE_GCRA, TAKE_LOCKOUT,
     TAKE_SLIDING_LOG, TAKE_SLIDING_WINDOW,
 };
-use super::shortcuts::{Found, message, place};
+use super::shortcuts::{Found, Place, message, place};
 use super::status::wall_clock;
 use super::{OnRedis, Redis, Request, Unexpected, reply};
 use crate::policy::limiting::{
@@ -50,9 +50,7 @@ impl OnRedis for Take {
         }
         let known = self.charges.iter().filter(|charge| charge.rule.is_known());
         let known: SmallVec<[_; 1]> = known.map(place).collect();
-        let answer = redis.directly(self).await;
-        known.iter().for_each(|place| redis.shortcuts.forget(place));
-        answer
+        redis.then_forget(self, &known).await
     }
 
     async fn on_cluster(self, redis: &Redis) -> Result<Answer, StoreError> {
@@ -215,6 +213,17 @@ impl Take {
 }
 
 impl Redis {
+    /// Does what makes untrue what this process knows of some places.
+    async fn then_forget<V: OnRedis>(
+        &self,
+        verb: V,
+        places: &[Place],
+    ) -> Result<V::Answer, StoreError> {
+        let answer = self.directly(verb).await;
+        places.iter().for_each(|place| self.shortcuts.forget(place));
+        answer
+    }
+
     /// Messages that are not taken in time are a gap, after which nothing is taken for known.
     fn hear_of_limits(&self) -> Listener {
         self.subscriber.listen_now(&self.keys.limits_changed(), MOST_UNHEARD)
@@ -324,9 +333,7 @@ impl OnRedis for Block {
 
     async fn through(self, redis: &Redis) -> Result<bool, StoreError> {
         let place = (self.rule.id, self.subject);
-        let answer = redis.directly(self).await;
-        redis.shortcuts.forget(&place);
-        answer
+        redis.then_forget(self, &[place]).await
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
@@ -347,9 +354,7 @@ impl OnRedis for Reset {
 
     async fn through(self, redis: &Redis) -> Result<bool, StoreError> {
         let place = (self.rule.id, self.subject);
-        let answer = redis.directly(self).await;
-        redis.shortcuts.forget(&place);
-        answer
+        redis.then_forget(self, &[place]).await
     }
 
     fn answer(reply: Value) -> Result<bool, Unexpected> {
