@@ -32,8 +32,8 @@ pub(crate) async fn app() -> Router {
             let key = format!("kit:limit:{{{}}}:load", who.unwrap_or_default());
             let mut call = redis::cmd("EVALSHA");
             call.arg(sha).arg(1).arg(key).arg(1).arg(each).arg(0).arg(burst).arg(0);
-            let answer: [u64; 5] = call.query_async(&mut connection).await.expect("an answer");
-            if answer[1] == 1 {
+            let answer: Vec<u64> = call.query_async(&mut connection).await.expect("an answer");
+            if answer.get(1) == Some(&1) {
                 (StatusCode::OK, "ok")
             } else {
                 (StatusCode::TOO_MANY_REQUESTS, "")

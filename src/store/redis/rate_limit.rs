@@ -20,6 +20,9 @@ use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
 
 type Answer = <Take as Verb>::Answer;
 
+/// The numbers of a reply about one limit.
+const ONE: usize = 5;
+
 impl OnRedis for Take {
     fn request(&self, keys: &Keys) -> Request {
         self.command(keys, None).into()
@@ -27,7 +30,11 @@ impl OnRedis for Take {
 
     fn answer(reply: Value) -> Result<Answer, Unexpected> {
         let numbers: Result<Vec<u64>, _> = reply::list(reply)?.iter().map(reply::count).collect();
-        let numbers = numbers?;
+        let mut numbers = numbers?;
+        // Of a single limit, zeros at the end are left out.
+        if (3..ONE).contains(&numbers.len()) {
+            numbers.resize(ONE, 0);
+        }
         let (now, each) = numbers.split_first().ok_or(Unexpected)?;
         let (each, rest) = each.as_chunks::<4>();
         if each.is_empty() || !rest.is_empty() {
