@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tower_redis_kit::toolbox::Sse;
+use tower_redis_kit::toolbox::{Message, Sse};
 use tower_redis_kit::{Store, StoreError, StoreLayer};
 
 on_every_store! {
@@ -229,7 +229,11 @@ async fn a_graceful_shutdown_ends_the_streams(store: Store) {
     })
     .await;
     let mut client = Client::get(&served).await;
+    let mut witness = store.subscribe::<Order>("orders").await.expect("a subscription");
     publish(&store, 7, "the last").await;
+    // It has arrived in this process.
+    let arrived = async { while !matches!(witness.next().await, Some(Message::Value(_))) {} };
+    tokio::time::timeout(Duration::from_secs(10), arrived).await.expect("a message");
     stop.send(()).expect("it runs");
     assert!(client.event().await.is_some_and(|event| event.contains("the last")));
     assert_eq!(client.event().await, None, "a whole response");
