@@ -55,18 +55,18 @@ pub(super) async fn as_many_permits_are_held_as_there_are(store: Store) {
 
 pub(super) async fn a_permit_is_free_after_its_lease(store: Store) {
     let long = claim("a", "ada", 2, MINUTE);
-    let short = claim("a", "ada", 2, Duration::from_millis(150));
+    let short = claim("a", "ada", 2, Duration::from_secs(2));
     let late = claim("a", "ada", 2, MINUTE);
     assert_eq!(acquire(&store, &long).await, held(1));
     assert_eq!(acquire(&store, &short).await, held(2));
     assert_eq!(acquire(&store, &late).await, none_free(2));
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(2_050)).await;
     assert_eq!(acquire(&store, &late).await, held(2));
     assert_eq!(acquire(&store, &short).await, none_free(2), "it has expired");
 }
 
 pub(super) async fn renewed_permits_are_held_each_by_itself(store: Store) {
-    let lease = Duration::from_millis(600);
+    let lease = Duration::from_secs(3);
     let [one, two, other] =
         [("a", 2), ("a", 2), ("b", 1)].map(|(name, permits)| claim(name, "ada", permits, lease));
     let latecomer = claim("b", "ada", 1, MINUTE);
