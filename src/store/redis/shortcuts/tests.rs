@@ -1,0 +1,219 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use support::RedisServer;
+
+use super::*;
+use crate::Store;
+use crate::policy::Quota;
+use crate::policy::limiting::{Act, State};
+use crate::store::verbs::{Block, Reset, Rule, Take};
+
+fn rule(quota: Quota, change: impl FnOnce(&mut Rule)) -> Arc<Rule> {
+    let mut rule = Rule::new("api", quota.counting(), false);
+    change(&mut rule);
+    Arc::new(rule)
+}
+
+fn ada(rule: &Arc<Rule>, cost: u32) -> Charge {
+    Charge::new(rule.clone(), Subject::Address([192, 0, 2, 1].into()), cost)
+}
+
+async fn store(server: &RedisServer) -> Store {
+    let builder = Store::builder().deadline(Duration::from_secs(5));
+    builder.connect(&server.url()).await.unwrap()
+}
+
+async fn take(store: &Store, rule: &Arc<Rule>) -> bool {
+    store.ask(Take::new(Act::Take, [ada(rule, 1)])).await.unwrap()[0].fits
+}
+
+/// How many scripts ran meanwhile.
+async fn scripts<T>(server: &RedisServer, work: impl Future<Output = T>) -> (T, u64) {
+    let before = server.count();
+    let done = work.await;
+    let ran = server.count().since(&before).commands.get("evalsha").copied();
+    (done, ran.unwrap_or(0))
+}
+
+/// Refused again and again, until that costs nothing.
+async fn refused_for_free(server: &RedisServer, store: &Store, rule: &Arc<Rule>) {
+    for _ in 0..100 {
+        let (fits, ran) = scripts(server, take(store, rule)).await;
+        assert!(!fits);
+        if ran == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a refusal is never remembered");
+}
+
+/// Admitted within the time of a message.
+async fn soon_admitted(store: &Store, rule: &Arc<Rule>) {
+    for _ in 0..100 {
+        if take(store, rule).await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("a refusal is remembered for too long");
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_until_it_is_over() {
+    let server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::new(1, Duration::from_secs(2)), |rule| rule.denies = true);
+    assert!(take(&store, &rule).await);
+    refused_for_free(&server, &store, &rule).await;
+    let refused = store.ask(Take::new(Act::Take, [ada(&rule, 1)])).await.unwrap()[0];
+    let wait = rule.counting.decide(&refused, 1).retry_after.unwrap();
+    assert!(wait > Duration::ZERO && wait <= Duration::from_secs(2), "{wait:?}");
+    tokio::time::sleep(wait).await;
+    assert!(take(&store, &rule).await, "not a moment longer");
+}
+
+#[tokio::test]
+async fn what_is_forgotten_or_given_back_anywhere_is_known_everywhere() {
+    let server = RedisServer::start();
+    let (here, there) = (store(&server).await, store(&server).await);
+    let rule = rule(Quota::per_day(1), |rule| rule.denies = true);
+    assert!(take(&here, &rule).await);
+    let subject = ada(&rule, 1).subject;
+
+    for who in [&here, &there] {
+        refused_for_free(&server, &here, &rule).await;
+        assert!(who.ask(Reset { rule: rule.clone(), subject }).await.unwrap());
+        soon_admitted(&here, &rule).await;
+    }
+    for who in [&here, &there] {
+        refused_for_free(&server, &here, &rule).await;
+        who.ask(Take::new(Act::Refund, [ada(&rule, 1)])).await.unwrap();
+        soon_admitted(&here, &rule).await;
+    }
+    let shut = Some(Duration::from_secs(60));
+    there.ask(Block { rule: rule.clone(), subject, time: shut }).await.unwrap();
+    refused_for_free(&server, &here, &rule).await;
+    there.ask(Block { rule: rule.clone(), subject, time: None }).await.unwrap();
+    soon_admitted(&here, &rule).await;
+}
+
+#[tokio::test]
+async fn a_changed_limit_and_a_smaller_cost_are_asked_about() {
+    let server = RedisServer::start();
+    let store = store(&server).await;
+    let denies = |rule: &mut Rule| rule.denies = true;
+    let few = rule(Quota::per_day(2), denies);
+    assert!(take(&store, &few).await);
+    let two = || Take::new(Act::Take, [ada(&few, 2)]);
+    assert!(!store.ask(two()).await.unwrap()[0].fits);
+    assert!(take(&store, &few).await, "one is still there");
+    refused_for_free(&server, &store, &few).await;
+    assert!(take(&store, &rule(Quota::per_day(200).burst(400), denies)).await);
+}
+
+#[tokio::test]
+async fn nothing_is_remembered_while_no_message_arrives() {
+    let mut server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::per_day(1), |rule| rule.denies = true);
+    assert!(take(&store, &rule).await);
+    refused_for_free(&server, &store, &rule).await;
+    server.stop();
+    server.start_again();
+    // It came back empty.
+    for _ in 0..500 {
+        match store.ask(Take::new(Act::Take, [ada(&rule, 1)])).await {
+            Ok(taken) if taken[0].fits => return,
+            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+    panic!("the refusal outlived the connection that would have ended it");
+}
+
+#[tokio::test]
+async fn a_lease_spares_commands_and_never_exceeds_the_limit() {
+    for quota in [Quota::per_day(100), Quota::per_day(100).fixed_window()] {
+        let server = RedisServer::start();
+        let (here, there) = (store(&server).await, store(&server).await);
+        let rule = rule(quota, |rule| rule.batch = 10);
+        let all = async {
+            let mut admitted = 0;
+            for _ in 0..100 {
+                for store in [&here, &there] {
+                    admitted += u32::from(take(store, &rule).await);
+                }
+            }
+            admitted
+        };
+        let (admitted, ran) = scripts(&server, all).await;
+        // What is stranded is less than a batch for each process.
+        assert!((82..=100).contains(&admitted), "{admitted} admitted");
+        assert!(ran < 160, "{ran} scripts for 200 requests");
+    }
+}
+
+#[tokio::test]
+async fn concurrent_callers_share_one_lease() {
+    let server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::per_day(500), |rule| rule.batch = 50);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..1_000 {
+        let (store, rule) = (store.clone(), rule.clone());
+        callers.spawn(async move { take(&store, &rule).await });
+    }
+    let admitted = callers.join_all().await.into_iter().filter(|fits| *fits).count();
+    assert!((450..=500).contains(&admitted), "{admitted} admitted");
+}
+
+proptest! {
+    /// Whatever is spent of a lease, and whenever, the same requests one by one would have been
+    /// admitted by the limit itself.
+    #[test]
+    fn what_a_lease_admits_the_limit_would_have_admitted(
+        limit in 1u32..50, period_ms in 1u64..10_000, burst in 2u32..50, batch in 2u32..50,
+        before in prop::collection::vec(0u64..100_000, 0..30),
+        spends in prop::collection::vec(0u64..200_000, 1..60),
+    ) {
+        let quota = Quota::new(limit, Duration::from_millis(period_ms)).burst(burst);
+        let counting = quota.counting();
+        let mut now = Timestamp(1_800_000_000_000_000);
+        let mut real = counting.current(None, now);
+        for step in before {
+            now = Timestamp(now.0 + step);
+            real = counting.current(Some(real), now);
+            if counting.admits(&real, now, 1) {
+                counting.charge(&mut real, now, 1);
+            }
+        }
+        // The reference charges each request when it is admitted; the lease was charged at once.
+        let mut reference = real.clone();
+        let batch = batch.min(burst);
+        prop_assume!(counting.admits(&real, now, batch));
+        counting.charge(&mut real, now, batch);
+        let State::Arrival(arrival) = real else { panic!("GCRA") };
+        let taken = Taken { fits: true, now, standing: Standing::Arrival(arrival) };
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let sent = Instant::now();
+        let mut lease = Lease { left: batch, found: Found { counting, taken, sent, received: sent } };
+        let mut passed = 0;
+        for step in spends {
+            passed += step;
+            let at = Timestamp(now.0 + passed);
+            reference = counting.current(Some(reference), at);
+            if lease.spend(1, sent + Duration::from_micros(passed)).is_some() {
+                prop_assert!(counting.admits(&reference, at, 1));
+                counting.charge(&mut reference, at, 1);
+            }
+        }
+        // And what is charged in the store is never less than what the reference has charged.
+        let end = Timestamp(now.0 + passed);
+        let State::Arrival(spent) = counting.current(Some(reference), end) else { panic!("GCRA") };
+        let State::Arrival(charged) = counting.current(Some(State::Arrival(arrival)), end) else {
+            panic!("GCRA")
+        };
+        prop_assert!(spent <= charged);
+    }
+}
