@@ -3,7 +3,6 @@
 
 mod harness;
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -31,17 +30,12 @@ fn quota() -> Quota {
     Quota::new(1, EACH).burst(BURST)
 }
 
-fn addresses() -> impl Fn() -> IpAddr {
+fn addresses() -> impl Fn() -> IpAddr + Clone + Send + 'static {
     let next = std::cell::Cell::new(0u32);
     move || {
         next.set((next.get() + 1) % 1_000);
         IpAddr::from([10, 0, (next.get() >> 8) as u8, next.get() as u8])
     }
-}
-
-fn take(limiter: &Limiter, address: IpAddr) -> impl Future<Output = ()> + Send + use<> {
-    let limiter = limiter.clone();
-    async move { assert!(limiter.take(address).await.unwrap().is_allowed()) }
 }
 
 #[tokio::main]
@@ -52,13 +46,20 @@ async fn main() {
     let burst = NonZeroU32::new(BURST).unwrap();
     let rate = governor::Quota::with_period(EACH).unwrap().allow_burst(burst);
     let governor: Arc<DefaultKeyedRateLimiter<IpAddr>> = Arc::new(RateLimiter::keyed(rate));
-    let check = |address: IpAddr| {
-        let governor = governor.clone();
+    let address = addresses();
+    let check = move || {
+        let (governor, address) = (governor.clone(), address());
         async move { assert!(governor.check_key(&address).is_ok()) }
     };
+    let takes = |limiter: Limiter| {
+        let address = addresses();
+        move || {
+            let (limiter, address) = (limiter.clone(), address());
+            async move { assert!(limiter.take(address).await.unwrap().is_allowed()) }
+        }
+    };
     let limiter = Store::memory().limiter("bench", quota());
-    let (one, other) = (addresses(), addresses());
-    compare("in process, over governor", 1, || check(one()), || take(&limiter, other())).await;
+    compare("in process, over governor", 1, check, takes(limiter)).await;
 
     let server = RedisServer::start();
     let builder = Store::builder().deadline(Duration::from_secs(5));
@@ -67,14 +68,15 @@ async fn main() {
     let load = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).clone();
     let sha: String = load.query_async(&mut connection.clone()).await.unwrap();
     let each = EACH.as_micros() as u64;
-    let call = |address: IpAddr| {
+    let address = addresses();
+    let call = move || {
         let mut call = redis::cmd("EVALSHA");
-        call.arg(&sha).arg(1).arg(format!("kit:limit:{{{address}}}:bare"));
+        call.arg(&sha).arg(1).arg(format!("kit:limit:{{{}}}:bare", address()));
         send(&connection, call.arg(1).arg(each).arg(0).arg(each * u64::from(BURST)).arg(0))
     };
     let limiter = store.limiter("bench", quota());
     for tasks in [1, 64] {
         let name = format!("on Redis, {tasks} under way, over the bare script");
-        compare(&name, tasks, || call(one()), || take(&limiter, other())).await;
+        compare(&name, tasks, call.clone(), takes(limiter.clone())).await;
     }
 }

@@ -24,13 +24,18 @@ async fn commands(tasks: usize) {
         server.command(&["SET", &key, &"x".repeat(bytes)]);
         let mut get = redis::cmd("GET");
         get.arg(&key);
-        let raw = || {
+        let bare = {
+            let (connection, get) = (connection.clone(), get.clone());
+            move || send(&connection, &get)
+        };
+        let store = store.clone();
+        let raw = move || {
             let (store, get) = (store.clone(), get.clone());
             async move {
                 let _: redis::Value = store.raw(get).await.unwrap();
             }
         };
-        compare(&format!("GET, {bytes} bytes"), tasks, || send(&connection, &get), raw).await;
+        compare(&format!("GET, {bytes} bytes"), tasks, bare, raw).await;
     }
 }
 

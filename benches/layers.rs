@@ -62,18 +62,18 @@ impl Service<Request<Body>> for Handler {
 #[derive(Clone)]
 struct SessionHandler;
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl Service<Request<Body>> for SessionHandler {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Answer<Result<Response<Body>, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Answer {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let session = request.extensions().get::<Session>().cloned();
         Box::pin(async move {
             if let Some(session) = session {
@@ -101,20 +101,24 @@ fn request() -> Request<Body> {
     Request::get("http://localhost/").header("x-api-key", "k").body(Body::default()).unwrap()
 }
 
-/// One request through a service, body and all.
-fn through<S, B>(service: &S, request: Request<Body>) -> impl Future<Output = ()> + Send + use<S, B>
+/// Requests through a service, body and all.
+fn through<S, B, R>(service: &S, request: R) -> impl Fn() -> Answer<()> + Clone + Send + 'static
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     B: http_body::Body + Send,
     B::Data: Send,
     B::Error: std::fmt::Debug,
+    R: Fn() -> Request<Body> + Clone + Send + 'static,
 {
     let service = service.clone();
-    async move {
-        let response = service.oneshot(request).await.unwrap();
-        assert!(response.status().is_success(), "{}", response.status());
-        response.into_body().collect().await.map(drop).unwrap();
+    move || {
+        let (service, request) = (service.clone(), request());
+        Box::pin(async move {
+            let response = service.oneshot(request).await.unwrap();
+            assert!(response.status().is_success(), "{}", response.status());
+            response.into_body().collect().await.map(drop).unwrap();
+        })
     }
 }
 
@@ -122,7 +126,7 @@ where
 const UNLIMITED: Quota = Quota::per_second(100).burst(1_000_000_000);
 
 /// A request whose cookie has a session.
-async fn with_session(store: &Store) -> impl Fn() -> Request<Body> + use<> {
+async fn with_session(store: &Store) -> impl Fn() -> Request<Body> + Clone + Send + 'static {
     let service = StoreLayer::new(store.clone()).layer(SessionLayer::new().layer(SessionHandler));
     let response = service.oneshot(request()).await.unwrap();
     let cookie = response.headers()[SET_COOKIE].to_str().unwrap();
@@ -149,59 +153,44 @@ async fn on_memory() {
     let bare = Handler;
 
     let stored = provide.layer(Handler);
-    compare(
-        "the store in extensions",
-        1,
-        || through(&bare, request()),
-        || through(&stored, request()),
-    )
-    .await;
+    compare("the store in extensions", 1, through(&bare, request), through(&stored, request)).await;
     let limited = provide
         .layer(RateLimitLayer::new("all", UNLIMITED, Header::new("x-api-key")).layer(Handler));
-    compare("rate limit", 1, || through(&bare, request()), || through(&limited, request())).await;
+    compare("rate limit", 1, through(&bare, request), through(&limited, request)).await;
     let unused = provide.layer(SessionLayer::new().layer(Handler));
-    compare("session, unused", 1, || through(&bare, request()), || through(&unused, request()))
-        .await;
+    compare("session, unused", 1, through(&bare, request), through(&unused, request)).await;
     let session = provide.layer(SessionLayer::new().layer(SessionHandler));
     let with_session = with_session(&store).await;
-    compare(
-        "session, read",
-        1,
-        || through(&SessionHandler, request()),
-        || through(&session, with_session()),
-    )
-    .await;
-    let checked = provide.layer(RevocationLayer::new(verify).layer(Handler));
-    compare("revocation", 1, || through(&bare, with_token()), || through(&checked, with_token()))
+    compare("session, read", 1, through(&SessionHandler, request), through(&session, with_session))
         .await;
+    let checked = provide.layer(RevocationLayer::new(verify).layer(Handler));
+    compare("revocation", 1, through(&bare, with_token), through(&checked, with_token)).await;
     let cached = provide.layer(CacheLayer::new().layer(Handler));
-    through(&cached, request()).await;
-    compare("cache, hit", 1, || through(&bare, request()), || through(&cached, request())).await;
+    through(&cached, request)().await;
+    compare("cache, hit", 1, through(&bare, request), through(&cached, request)).await;
     let all = provide.layer(
         RateLimitLayer::new("all", UNLIMITED, Header::new("x-api-key")).layer(
             SessionLayer::new()
                 .layer(RevocationLayer::new(verify).layer(CacheLayer::new().layer(Handler))),
         ),
     );
-    compare(
-        "all four, session unused",
-        1,
-        || through(&bare, with_token()),
-        || through(&all, with_token()),
-    )
-    .await;
+    compare("all four, session unused", 1, through(&bare, with_token), through(&all, with_token))
+        .await;
 }
 
 /// A bare service and then the bare command: what a layer is measured against.
 fn bare(
     connection: &MultiplexedConnection,
     cmd: &Cmd,
-    request: Request<Body>,
-) -> impl Future<Output = ()> + Send + use<> {
-    let (service, command) = (through(&Handler, request), send(connection, cmd));
-    async move {
-        command.await;
-        service.await;
+    request: impl Fn() -> Request<Body> + Clone + Send + 'static,
+) -> impl Fn() -> Answer<()> + Clone + Send + 'static {
+    let (service, connection, cmd) = (through(&Handler, request), connection.clone(), cmd.clone());
+    move || {
+        let (service, command) = (service(), send(&connection, &cmd));
+        Box::pin(async move {
+            command.await;
+            service.await;
+        })
     }
 }
 
@@ -226,42 +215,41 @@ async fn on_redis(tasks: usize) {
     let mut take = redis::cmd("EVALSHA");
     take.arg(sha).arg(1).arg("kit:limit:bench:AAAAAAAAAAAAAAAAAAAAAA");
     take.arg(100).arg(10_000).arg(0).arg(10_000_000_000_000u64).arg(0);
-    let (a_get, a_take) =
-        (|| bare(&connection, &get, request()), || bare(&connection, &take, request()));
-    compare("(no layer: the limit's script, over a GET)", tasks, a_get, a_take).await;
+    let (a_get, a_take) = (bare(&connection, &get, request), bare(&connection, &take, request));
+    compare("(no layer: the limit's script, over a GET)", tasks, a_get, a_take.clone()).await;
 
     let limit = RateLimitLayer::new("all", UNLIMITED, Header::new("x-api-key"));
     let limited = provide.layer(limit.layer(Handler));
-    compare("rate limit", tasks, a_take, || through(&limited, request())).await;
+    compare("rate limit", tasks, a_take, through(&limited, request)).await;
 
     let session = provide.layer(SessionLayer::new().layer(SessionHandler));
     let with_session = with_session(&store).await;
     let mut read = redis::pipe();
     read.cmd("GETRANGE").arg(key(":session:")).arg(0).arg(65_549);
     read.cmd("PEXPIRE").arg(key(":session:")).arg(1_800_000);
-    let a_read = || {
-        let (mut connection, read) = (connection.clone(), read.clone());
-        let service = through(&Handler, with_session());
+    let (service, bare_connection) = (through(&Handler, with_session.clone()), connection.clone());
+    let a_read = move || {
+        let (mut connection, read, service) = (bare_connection.clone(), read.clone(), service());
         async move {
             connection.req_packed_commands(&read, 0, 2).await.map(drop).unwrap();
             service.await;
         }
     };
-    compare("session, read", tasks, a_read, || through(&session, with_session())).await;
+    compare("session, read", tasks, a_read, through(&session, with_session)).await;
 
     let checked = provide.layer(RevocationLayer::new(verify).layer(Handler));
     let mut mget = redis::cmd("MGET");
     mget.arg("kit:revoked:token:AAAAAAAAAAAAAAAAAAAAAA");
     mget.arg("kit:revoked:subject:AAAAAAAAAAAAAAAAAAAAAA");
-    let an_mget = || bare(&connection, &mget, with_token());
-    compare("revocation", tasks, an_mget, || through(&checked, with_token())).await;
+    let an_mget = bare(&connection, &mget, with_token);
+    compare("revocation", tasks, an_mget, through(&checked, with_token)).await;
 
     let cached = provide.layer(CacheLayer::new().layer(Handler));
-    through(&cached, request()).await;
+    through(&cached, request)().await;
     let mut mget = redis::cmd("MGET");
     mget.arg(key(":response:")).arg("kit:purged");
-    let an_mget = || bare(&connection, &mget, request());
-    compare("cache, hit", tasks, an_mget, || through(&cached, request())).await;
+    let an_mget = bare(&connection, &mget, request);
+    compare("cache, hit", tasks, an_mget, through(&cached, request)).await;
 }
 
 fn main() {

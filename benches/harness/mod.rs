@@ -9,44 +9,47 @@ use support::RedisServer;
 
 const ROUNDS: usize = 15;
 const SLICE: Duration = Duration::from_millis(40);
+const IN_A_ROW: usize = 16;
 
-/// Runs `once` over and over for a slice, `tasks` at a time; nanoseconds each.
+/// Runs `once` over and over for a slice, in as many tasks; nanoseconds each. Each call is made when the
+/// one before it is done, as a connection's task makes them.
 async fn slice<F, Fut>(tasks: usize, once: &F) -> f64
 where
-    F: Fn() -> Fut,
+    F: Fn() -> Fut + Clone + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let batch = if tasks == 1 { 1 } else { tasks };
-    let (start, mut done) = (Instant::now(), 0u32);
+    let (start, mut done) = (Instant::now(), 0);
     while start.elapsed() < SLICE {
-        if batch == 1 {
-            for _ in 0..16 {
-                once().await;
-            }
-            done += 16;
+        if tasks == 1 {
+            repeat(once.clone()).await;
         } else {
             let mut under_way = tokio::task::JoinSet::new();
-            for _ in 0..batch {
-                let work: Vec<_> = (0..8).map(|_| once()).collect();
-                under_way.spawn(async move {
-                    for work in work {
-                        work.await;
-                    }
-                });
+            for _ in 0..tasks {
+                under_way.spawn(repeat(once.clone()));
             }
-            while under_way.join_next().await.is_some() {}
-            done += batch as u32 * 8;
+            under_way.join_all().await;
         }
+        done += tasks * IN_A_ROW;
     }
-    start.elapsed().as_nanos() as f64 / f64::from(done)
+    start.elapsed().as_nanos() as f64 / done as f64
+}
+
+async fn repeat<F, Fut>(once: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = ()>,
+{
+    for _ in 0..IN_A_ROW {
+        once().await;
+    }
 }
 
 /// A case's median cost, and the median of its ratios to the yardstick's slices next to it.
 pub(crate) async fn compare<A, FA, B, FB>(name: &str, tasks: usize, yardstick: A, case: B)
 where
-    A: Fn() -> FA,
+    A: Fn() -> FA + Clone + Send + 'static,
     FA: Future<Output = ()> + Send + 'static,
-    B: Fn() -> FB,
+    B: Fn() -> FB + Clone + Send + 'static,
     FB: Future<Output = ()> + Send + 'static,
 {
     let (mut bases, mut costs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
