@@ -10,13 +10,13 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::store::verbs::Verb;
-use crate::store::{Asking, Portable};
-use crate::{Store, StoreError};
+use crate::StoreError;
+use crate::store::Asking;
 
 /// One request at a layer that asks before it calls.
 pub(crate) trait Gate {
-    type Verb: Portable;
+    /// What the store says.
+    type Answer;
     type Refusal;
     /// What some requests wait for before there is a question.
     type Waited;
@@ -25,13 +25,10 @@ pub(crate) trait Gate {
     fn resume(&mut self, waited: Self::Waited) -> Planned<Self>;
 
     /// The *apply* step: whether the store's answer lets the request pass.
-    fn open(
-        &mut self,
-        answer: Result<<Self::Verb as Verb>::Answer, StoreError>,
-    ) -> Result<(), Self::Refusal>;
+    fn open(&mut self, answer: Result<Self::Answer, StoreError>) -> Result<(), Self::Refusal>;
 
     /// The request was given up before the answer came: what the question may have done is done.
-    fn abandon(&mut self, asking: Asking<<Self::Verb as Verb>::Answer>) {
+    fn abandon(&mut self, asking: Asking<Self::Answer>) {
         drop(asking);
     }
 }
@@ -48,16 +45,16 @@ pub(crate) trait Respond<B>: Gate {
 }
 
 /// What a request needs to know before it may pass: the outcome of a layer's *plan* step.
-pub(crate) enum Plan<V, W> {
+pub(crate) enum Plan<A, W> {
     /// Nothing: it is none of the layer's business.
     Pass,
-    Ask(Store, V),
+    Ask(Asking<A>),
     /// Something else first.
     Wait(Pin<Box<dyn Future<Output = W> + Send>>),
 }
 
 pub(crate) type Planned<G> =
-    Result<Plan<<G as Gate>::Verb, <G as Gate>::Waited>, <G as Gate>::Refusal>;
+    Result<Plan<<G as Gate>::Answer, <G as Gate>::Waited>, <G as Gate>::Refusal>;
 
 pin_project! {
     pub(crate) struct Gated<S, ReqBody, B, G>
@@ -73,7 +70,7 @@ pin_project! {
             S::Future,
             ReqBody,
             Response<<G as Respond<B>>::Body>,
-            <G::Verb as Verb>::Answer,
+            G::Answer,
             G::Waited,
         >,
         gate: G,
@@ -111,7 +108,7 @@ pin_project! {
 enum Step<G: Gate> {
     Call,
     Refuse(G::Refusal),
-    Ask(Asking<<G::Verb as Verb>::Answer>),
+    Ask(Asking<G::Answer>),
     Wait(Pin<Box<dyn Future<Output = G::Waited> + Send>>),
 }
 
@@ -120,14 +117,12 @@ fn step<G: Gate>(gate: &mut G, plan: Planned<G>) -> Step<G> {
         Err(refusal) => Step::Refuse(refusal),
         Ok(Plan::Pass) => Step::Call,
         Ok(Plan::Wait(waiting)) => Step::Wait(waiting),
-        Ok(Plan::Ask(store, verb)) => match store.ask(verb) {
-            Asking::Answered(Some(answer)) => opened(gate, answer),
-            asking => Step::Ask(asking),
-        },
+        Ok(Plan::Ask(Asking::Answered(Some(answer)))) => opened(gate, answer),
+        Ok(Plan::Ask(asking)) => Step::Ask(asking),
     }
 }
 
-fn opened<G: Gate>(gate: &mut G, answer: Result<<G::Verb as Verb>::Answer, StoreError>) -> Step<G> {
+fn opened<G: Gate>(gate: &mut G, answer: Result<G::Answer, StoreError>) -> Step<G> {
     match gate.open(answer) {
         Ok(()) => Step::Call,
         Err(refusal) => Step::Refuse(refusal),

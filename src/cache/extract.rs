@@ -16,7 +16,7 @@ impl<S: Sync> FromRequestParts<S> for Cache {
     async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Cache, MissingStore> {
         match head.extensions.get::<Cache>() {
             Some(cache) => Ok(cache.clone()),
-            None => find(None, &head.extensions).map(Cache::new),
+            None => find(None, &head.extensions).cloned().map(Cache::new),
         }
     }
 }

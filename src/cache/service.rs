@@ -39,7 +39,7 @@ impl<S> WithCache<S> {
     fn plan(&self, head: &Parts, body: &impl Body) -> Result<Plan, MissingStore> {
         Ok(Plan {
             lookup: lookup(head, !body.is_end_stream()),
-            store: find(self.settings.store.as_ref(), &head.extensions)?,
+            store: find(self.settings.store.as_ref(), &head.extensions)?.clone(),
             uri: key::uri(head),
             settings: self.settings.clone(),
         })

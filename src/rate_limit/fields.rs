@@ -92,7 +92,7 @@ fn state(asked: &Asked, it: &Decision, longest: Option<u64>) -> HeaderValue {
         field.text(";t=").number(time);
     }
     if let Some(partition) = partition {
-        partition.key(&asked.charge.subject, |key| _ = field.text(";pk=:").text(key).text(":"));
+        partition.key(&asked.subject, |key| _ = field.text(";pk=:").text(key).text(":"));
     }
     field.whole()
 }

@@ -1,3 +1,4 @@
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -13,7 +14,9 @@ use super::settle::Settlement;
 use super::{Charge, Fallback, Key, KeyError, LimitBody, Limited, Limits, Violation, fields};
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
-use crate::policy::limiting::{Act, Decision, Standing, Taken};
+use crate::policy::Timestamp;
+use crate::policy::limiting::{Act, Decision, Standing};
+use crate::store::keys::Subject;
 use crate::store::verbs::{self, Take, Verb};
 use crate::store_layer::find;
 use crate::{Store, StoreError};
@@ -22,24 +25,25 @@ use crate::{Store, StoreError};
 pub(super) struct LimitGate {
     settings: Arc<Settings>,
     /// What waits for a key.
-    waiting: Option<Waiting>,
+    waiting: Option<Box<Waiting>>,
     asked: SmallVec<[Asked; 1]>,
-    /// Where the handler may say what it costs, if a limit asks.
-    charge: Option<Charge>,
-    store: Option<Store>,
+    /// Where the handler may say what it costs, if a limit asks, and what is then told to whom.
+    charge: Option<(Charge, Store)>,
 }
 
 /// One limit that a request meets, and what came of it.
 pub(super) struct Asked {
     pub(super) limit: Arc<LimitSettings>,
-    pub(super) charge: verbs::Charge,
-    /// By the store, or by this process.
-    taken: Option<Taken>,
+    pub(super) subject: Subject,
+    cost: u32,
+    /// When the store charged it; not, if it is this process alone that counted.
+    charged: Option<Timestamp>,
     pub(super) decision: Option<Decision>,
 }
 
 /// What is known of a request whose keys are not.
-pub(super) struct Waiting {
+struct Waiting {
+    store: Store,
     limits: Limits,
     costs: SmallVec<[u32; 1]>,
 }
@@ -48,12 +52,10 @@ type Keys = Vec<Result<Option<Key>, KeyError>>;
 
 impl LimitGate {
     pub(super) fn new(settings: Arc<Settings>) -> LimitGate {
-        let asked = SmallVec::new();
-        LimitGate { settings, waiting: None, asked, charge: None, store: None }
+        LimitGate { settings, waiting: None, asked: SmallVec::new(), charge: None }
     }
 
-    pub(super) fn plan(&mut self, head: &mut Parts) -> Planned<Self> {
-        let settings = self.settings.clone();
+    pub(super) fn plan(&mut self, settings: &Settings, head: &mut Parts) -> Planned<Self> {
         if settings.allowed.as_ref().is_some_and(|allowed| allowed.matches(head)) {
             return Ok(Plan::Pass);
         }
@@ -61,41 +63,30 @@ impl LimitGate {
             return Err(Refusal::Blocked);
         }
         let Some(limits) = settings.limits.choose(head) else { return Ok(Plan::Pass) };
-        self.store =
-            Some(find(settings.store.as_ref(), &head.extensions).map_err(Refusal::MissingStore)?);
+        let store = find(settings.store.as_ref(), &head.extensions);
+        let store = store.map_err(Refusal::MissingStore)?;
         let later: Vec<_> =
             limits.iter().filter_map(|limit| limit.settings().key.later(head)).collect();
         if !later.is_empty() {
-            return self.wait(head, limits);
+            let (store, keys) = (store.clone(), keys(head, &limits));
+            // Before it is known whether the limit is met: afterwards the request is on its way.
+            if limits.iter().any(|limit| limit.settings().settle.is_some()) {
+                self.offer_charge(head, store.clone());
+            }
+            let costs = limits.iter().map(|limit| limit.settings().cost(head)).collect();
+            self.waiting = Some(Box::new(Waiting { store, limits, costs }));
+            return Ok(Plan::Wait(keys));
         }
         for limit in limits.iter() {
             let key = limit.settings().key.key(head);
             self.meet(limit.settings(), key, limit.settings().cost(head))?;
         }
-        self.offer_charge(head);
-        Ok(self.ask())
-    }
-
-    fn wait(&mut self, head: &mut Parts, limits: Limits) -> Planned<Self> {
-        let key = |limit: &super::Limit| {
-            let extractor = &limit.settings().key;
-            let known = extractor.key(head);
-            let later = extractor.later(head);
-            async move {
-                match later {
-                    Some(later) => later.await,
-                    None => known,
-                }
-            }
-        };
-        let keys = join_all(limits.iter().map(key).collect::<Vec<_>>());
-        let costs = limits.iter().map(|limit| limit.settings().cost(head)).collect();
-        // Before it is known whether the limit is met: afterwards the request is on its way.
-        if limits.iter().any(|limit| limit.settings().settle.is_some()) {
-            self.charge = Some(head.extensions.get_or_insert_default::<Charge>().clone());
+        let plan = self.ask(store);
+        if self.asked.iter().any(|asked| asked.limit.settle.is_some()) {
+            let store = store.clone();
+            self.offer_charge(head, store);
         }
-        self.waiting = Some(Waiting { limits, costs });
-        Ok(Plan::Wait(Box::pin(keys)))
+        Ok(plan)
     }
 
     /// One more limit, unless it does not concern the request.
@@ -106,26 +97,28 @@ impl LimitGate {
         cost: u32,
     ) -> Result<(), Refusal> {
         let Some(subject) = limit.without_key.subject(key, &limit.name)? else { return Ok(()) };
-        let charge = verbs::Charge::new(limit.rule.clone(), subject, cost);
-        self.asked.push(Asked { limit: limit.clone(), charge, taken: None, decision: None });
+        self.asked.push(Asked {
+            limit: limit.clone(),
+            subject,
+            cost,
+            charged: None,
+            decision: None,
+        });
         Ok(())
     }
 
     /// Where a limit settles, the handler finds where to say what its request costs.
-    fn offer_charge(&mut self, head: &mut Parts) {
-        if self.asked.iter().any(|asked| asked.limit.settle.is_some()) {
-            self.charge = Some(head.extensions.get_or_insert_default::<Charge>().clone());
-        }
+    fn offer_charge(&mut self, head: &mut Parts, store: Store) {
+        let charge = head.extensions.get_or_insert_default::<Charge>().clone();
+        self.charge = Some((charge, store));
     }
 
-    fn ask(&mut self) -> Plan<Take, Keys> {
-        match &self.store {
-            Some(store) if !self.asked.is_empty() => {
-                let charges = self.asked.iter().map(|asked| asked.charge.clone());
-                Plan::Ask(store.clone(), Take::new(Act::Take, charges))
-            }
-            _ => Plan::Pass,
+    fn ask(&self, store: &Store) -> Plan<<Take as Verb>::Answer, Keys> {
+        if self.asked.is_empty() {
+            return Plan::Pass;
         }
+        let charges = self.asked.iter().map(Asked::to_store);
+        Plan::Ask(store.ask(Take::new(Act::Take, charges)))
     }
 
     fn violations(&self) -> impl Iterator<Item = (&Asked, &Decision)> {
@@ -146,47 +139,70 @@ impl LimitGate {
 
     /// What is to be settled when the response has ended.
     fn settlement(&mut self, status: StatusCode) -> Option<Box<Settlement>> {
-        let (charge, store) = (self.charge.take()?, self.store.take()?);
+        let (charge, store) = self.charge.take()?;
         let reserved = self.asked.iter().filter_map(|asked| {
             // What this process counted by itself, nobody can give back.
-            let taken = asked.taken.filter(|taken| taken.fits)?;
+            let charged = Some(asked.charged?);
             asked.limit.settle.as_ref()?;
-            Some((asked.limit.clone(), asked.charge.back(&taken)))
+            Some((asked.limit.clone(), verbs::Charge { charged, ..asked.to_store() }))
         });
         let reserved: Vec<_> = reserved.collect();
         (!reserved.is_empty()).then(|| Box::new(Settlement::new(store, status, charge, reserved)))
     }
 }
 
+/// What keys there are, when all are known.
+fn keys(head: &Parts, limits: &Limits) -> Pin<Box<dyn Future<Output = Keys> + Send>> {
+    let key = |limit: &super::Limit| {
+        let extractor = &limit.settings().key;
+        let known = extractor.key(head);
+        let later = extractor.later(head);
+        async move {
+            match later {
+                Some(later) => later.await,
+                None => known,
+            }
+        }
+    };
+    Box::pin(join_all(limits.iter().map(key).collect::<Vec<_>>()))
+}
+
+impl Asked {
+    fn to_store(&self) -> verbs::Charge {
+        verbs::Charge::new(self.limit.rule.clone(), self.subject, self.cost)
+    }
+}
+
 impl Gate for LimitGate {
-    type Verb = Take;
+    type Answer = <Take as Verb>::Answer;
     type Refusal = Refusal;
     type Waited = Keys;
 
     fn resume(&mut self, keys: Keys) -> Planned<Self> {
-        let Some(Waiting { limits, costs }) = self.waiting.take() else { return Ok(Plan::Pass) };
+        let Some(waiting) = self.waiting.take() else { return Ok(Plan::Pass) };
+        let Waiting { store, limits, costs } = *waiting;
         for ((limit, key), cost) in limits.iter().zip(keys).zip(costs) {
             self.meet(limit.settings(), key, cost)?;
         }
-        Ok(self.ask())
+        Ok(self.ask(&store))
     }
 
-    fn open(&mut self, answer: Result<<Take as Verb>::Answer, StoreError>) -> Result<(), Refusal> {
+    fn open(&mut self, answer: Result<Self::Answer, StoreError>) -> Result<(), Refusal> {
         match (answer, self.settings.fallback) {
             (Ok(taken), _) => {
                 for (asked, taken) in self.asked.iter_mut().zip(taken) {
                     if taken.standing == Standing::Unknown {
                         continue;
                     }
-                    let decision = asked.charge.rule.counting.decide(&taken, asked.charge.cost);
+                    let decision = asked.limit.rule.counting.decide(&taken, asked.cost);
                     observe::rate_limit(&asked.limit.name, event(asked, &decision, true));
-                    (asked.taken, asked.decision) = (Some(taken), Some(decision));
+                    asked.charged = taken.fits.then(|| taken.mark());
+                    asked.decision = Some(decision);
                 }
             }
             (Err(_), Fallback::Local) => {
                 for asked in &mut self.asked {
-                    let verbs::Charge { subject, cost, .. } = asked.charge;
-                    let decision = asked.limit.local().take(subject, cost);
+                    let decision = asked.limit.local().take(asked.subject, asked.cost);
                     observe::rate_limit(&asked.limit.name, event(asked, &decision, false));
                     asked.decision = Some(decision);
                     if !decision.allowed && !asked.limit.rule.is_shadow {

@@ -37,7 +37,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         let mut gate = LimitGate::new(self.settings.clone());
-        let plan = gate.plan(&mut head);
+        let plan = gate.plan(&self.settings, &mut head);
         let request = Request::from_parts(head, body);
         ResponseFuture::new(Gated::call(&mut self.inner, request, gate, plan))
     }

@@ -25,7 +25,7 @@ impl<S> WithSession<S> {
 
     /// The request's session, of which nothing is loaded yet.
     fn plan<B>(&self, request: &mut Request<B>) -> Result<Session, MissingStore> {
-        let store = find(self.settings.store.as_ref(), request.extensions())?;
+        let store = find(self.settings.store.as_ref(), request.extensions())?.clone();
         let presented = self.settings.cookie.id(request.headers());
         let personal = Personal::of(request.extensions_mut());
         Ok(Session::new(store, self.settings.clone(), presented, personal))

@@ -44,13 +44,17 @@ use crate::stopwatch::Stopwatch;
 /// A store on Redis lives in the tokio runtime that connected it.
 #[derive(Clone)]
 pub struct Store {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What all handles of a store have in common.
+pub(super) struct Shared {
     pub(super) backend: Backend,
-    flights: Arc<Flights>,
+    flights: Flights,
     pub(super) permits: Arc<Permits>,
     pub(super) life: Arc<Life>,
 }
 
-#[derive(Clone)]
 pub(super) enum Backend {
     Memory(Arc<Memory>),
     Redis(Arc<Redis>),
@@ -58,7 +62,8 @@ pub(super) enum Backend {
 
 impl Store {
     pub(super) fn new(backend: Backend) -> Store {
-        Store { backend, flights: Arc::default(), permits: Arc::default(), life: Arc::default() }
+        let (flights, permits, life) = (Flights::default(), Arc::default(), Arc::default());
+        Store { shared: Arc::new(Shared { backend, flights, permits, life }) }
     }
 
     /// A store in this process: nothing to install, and nothing outlives it.
@@ -150,7 +155,7 @@ impl Store {
     /// How the store is doing right now. Asks nothing of the server.
     #[must_use]
     pub fn health(&self) -> Health {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(memory) => Health::always_up(memory.started()),
             Backend::Redis(redis) => redis.health(),
         }
@@ -188,7 +193,7 @@ impl Store {
         &self,
         command: redis::Cmd,
     ) -> Result<T, StoreError> {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(_) => Err(StoreError::about(
                 Kind::Unsupported,
                 "there are no commands in process: connect to Redis",
@@ -216,7 +221,7 @@ impl Store {
     /// ```
     #[must_use]
     pub fn watch_health(&self) -> HealthWatch {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(_) => HealthWatch::constant(self.health()),
             Backend::Redis(redis) => HealthWatch::new(redis.watch_health()),
         }
@@ -247,7 +252,7 @@ impl Store {
     pub(crate) async fn read_info(&self, read: ReadInfo) -> Result<Reported, StoreError> {
         let took = Stopwatch::start();
         let mut reported = self.ask(read).await?;
-        if let (Backend::Redis(_), Ok(info)) = (&self.backend, &mut reported.info) {
+        if let (Backend::Redis(_), Ok(info)) = (&self.shared.backend, &mut reported.info) {
             info.round_trip = took.elapsed();
         }
         Ok(reported)
@@ -255,7 +260,7 @@ impl Store {
 
     /// The one dispatch: a verb to its backend.
     pub(crate) fn ask<V: Portable>(&self, verb: V) -> Asking<V::Answer> {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(memory) => {
                 let answer = verb.on_memory(memory);
                 observe::answered(V::NAME, outcome(&answer));
@@ -277,7 +282,7 @@ impl Store {
 
     /// The store's clock.
     pub(crate) fn now(&self) -> Timestamp {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(memory) => memory.now(),
             Backend::Redis(redis) => redis.now(),
         }
@@ -285,7 +290,7 @@ impl Store {
 
     /// What together holds all keys.
     pub(crate) fn scan_targets(&self) -> Result<Vec<ScanTarget>, StoreError> {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(_) => Ok(vec![ScanTarget::default()]),
             Backend::Redis(redis) => redis.scan_targets(),
         }
@@ -298,7 +303,7 @@ impl Store {
         prefix: &PlacePrefix,
         from: Cursor,
     ) -> Result<Page, StoreError> {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(memory) => {
                 observe::answered("scan_values", "ok");
                 Ok(memory.scan_values(prefix))
@@ -312,7 +317,7 @@ impl Store {
 
     /// What is being computed for it in this process.
     pub(crate) fn flights(&self) -> &Flights {
-        &self.flights
+        &self.shared.flights
     }
 
     /// Listens to a channel; up to `capacity` messages wait to be taken.
@@ -321,7 +326,7 @@ impl Store {
         channel: &str,
         capacity: usize,
     ) -> Result<Listener, StoreError> {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(memory) => Ok(memory.listen(channel, capacity)),
             Backend::Redis(redis) => redis.listen(channel, capacity).await,
         }
@@ -329,7 +334,7 @@ impl Store {
 
     /// Who listens, in this process.
     pub(crate) fn channels(&self) -> &Channels {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(memory) => memory.channels(),
             Backend::Redis(redis) => redis.channels(),
         }
@@ -337,7 +342,7 @@ impl Store {
 
     /// Drops the responses under a tag, in as many round trips as it takes.
     pub(crate) async fn purge_tag(&self, tag: Fingerprint) -> Result<u64, StoreError> {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(memory) => {
                 observe::answered("purge_tag", "ok");
                 Ok(memory.purge_tag(tag))
@@ -374,7 +379,7 @@ impl Default for Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.backend {
+        match &self.shared.backend {
             Backend::Memory(memory) => f.debug_tuple("Store").field(memory).finish(),
             Backend::Redis(redis) => f.debug_tuple("Store").field(redis).finish(),
         }

@@ -6,6 +6,7 @@
 //! `}`), reach into a glob, or make a key long.
 
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use base64::Engine;
@@ -20,8 +21,15 @@ use crate::policy::limiting::Counting;
 ///
 /// Finding a second input for a known fingerprint takes 2^128 attempts, so nobody can aim at
 /// somebody else's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 16]);
+
+/// In one piece: maps are asked at every request.
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from_ne_bytes(self.0));
+    }
+}
 
 impl Fingerprint {
     /// Of several parts, each preceded by its length: distinct tuples never run together.
@@ -58,10 +66,21 @@ impl Fingerprint {
 }
 
 /// Who a rate limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     Address(IpAddr),
     Named(Fingerprint),
+}
+
+/// As short as they are; that an address can be hashed like a name is no matter, as they differ.
+impl Hash for Subject {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Subject::Address(IpAddr::V4(address)) => state.write_u32(address.to_bits()),
+            Subject::Address(IpAddr::V6(address)) => state.write_u128(address.to_bits()),
+            Subject::Named(fingerprint) => fingerprint.hash(state),
+        }
+    }
 }
 
 impl Subject {

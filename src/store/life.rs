@@ -86,13 +86,13 @@ impl Store {
     pub async fn shutdown(&self, patience: Duration) -> bool {
         let end = async {
             self.end_subscriptions();
-            self.life.end().await;
-            if let Backend::Redis(redis) = &self.backend {
+            self.shared.life.end().await;
+            if let Backend::Redis(redis) = &self.shared.backend {
                 redis.drained().await;
             }
         };
         let ended = tokio::time::timeout(patience, end).await.is_ok();
-        if let Backend::Redis(redis) = &self.backend {
+        if let Backend::Redis(redis) = &self.shared.backend {
             redis.close();
         }
         ended
@@ -100,6 +100,6 @@ impl Store {
 
     /// Something that runs in the background, and ends before the store.
     pub(crate) fn run(&self) -> Running {
-        self.life.run()
+        self.shared.life.run()
     }
 }

@@ -53,7 +53,7 @@ impl Permit {
     pub(crate) fn settle(&mut self, answer: &Result<Acquired, StoreError>) {
         self.status = Status::after(answer);
         if self.status == Status::Held {
-            self.store.permits.begin(&self.store, &self.claim);
+            self.store.shared.permits.begin(&self.store, &self.claim);
         }
     }
 
@@ -89,7 +89,7 @@ impl Drop for Permit {
         let is_due = match self.status {
             Status::Vacant => false,
             Status::InDoubt => true,
-            Status::Held => self.store.permits.end(self.claim.holder),
+            Status::Held => self.store.shared.permits.end(self.claim.holder),
         };
         if is_due {
             self.store.tell(ReleasePermit(self.claim.clone()));
@@ -148,7 +148,7 @@ impl Permits {
                 *next = due.min(*next);
                 is_sooner
             });
-        } else if !store.life.is_ending()
+        } else if !store.shared.life.is_ending()
             && let Ok(runtime) = Handle::try_current()
         {
             self.next.send_replace(due);

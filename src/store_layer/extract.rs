@@ -11,7 +11,7 @@ impl<S: Sync> FromRequestParts<S> for Store {
     type Rejection = MissingStore;
 
     async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Store, MissingStore> {
-        find(None, &head.extensions)
+        find(None, &head.extensions).cloned()
     }
 }
 

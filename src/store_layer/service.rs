@@ -52,8 +52,11 @@ pub(crate) fn target(head: &Parts) -> &Uri {
 
 /// The store pinned to a layer, or else the request's. Never another one in its place: a store in
 /// memory would multiply every limit by the number of processes and miss revocations.
-pub(crate) fn find(pinned: Option<&Store>, extensions: &Extensions) -> Result<Store, MissingStore> {
-    pinned.or_else(|| extensions.get()).cloned().ok_or_else(|| {
+pub(crate) fn find<'a>(
+    pinned: Option<&'a Store>,
+    extensions: &'a Extensions,
+) -> Result<&'a Store, MissingStore> {
+    pinned.or_else(|| extensions.get()).ok_or_else(|| {
         tracing::error!("{MissingStore}");
         MissingStore
     })

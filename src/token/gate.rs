@@ -10,7 +10,6 @@ use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe;
 use crate::policy::revocation::Revocations;
 use crate::refusal::{refusal, unavailable};
-use crate::store::verbs::CheckRevoked;
 use crate::store_layer::find;
 use crate::{MissingStore, StoreError};
 
@@ -46,15 +45,16 @@ impl<V: Verifier> TokenGate<V> {
             return Err(unauthorized(Unauthorized::TooLongLived));
         }
         token.validity = token.validity.as_of(now);
+        let asking = Plan::Ask(store.ask(token.check()));
         head.extensions.insert(token);
         head.extensions.insert(Claims(claims));
         self.token = Some(token);
-        Ok(Plan::Ask(store, token.check()))
+        Ok(asking)
     }
 }
 
 impl<V: Verifier> Gate for TokenGate<V> {
-    type Verb = CheckRevoked;
+    type Answer = Revocations;
     type Refusal = Refusal;
     type Waited = Infallible;
 

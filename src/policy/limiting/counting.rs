@@ -76,35 +76,40 @@ impl Counting {
         }
     }
 
-    /// Brings what is stored up to `now`; what another algorithm left counts as nothing.
+    /// What is stored, or what there is without that, at `now`.
     pub(crate) fn current(&self, stored: Option<State>, now: Timestamp) -> State {
-        if let Some(State::Blocked { until }) = stored
-            && until > now
-        {
-            return State::Blocked { until };
+        let Some(mut state) = stored else { return self.unused(now) };
+        self.bring_up(&mut state, now);
+        state
+    }
+
+    /// A limit of which nothing has been used.
+    fn unused(&self, now: Timestamp) -> State {
+        match self {
+            Counting::Gcra(it) => State::Arrival(it.current(None, now)),
+            Counting::FixedWindow(it) => State::Window(it.current(None, now)),
+            Counting::SlidingWindow(it) => State::TwoWindows(it.current(None, now)),
+            Counting::SlidingLog(_) => State::Log(Log::default()),
+            Counting::Lockout(it) => State::Failures(it.current(None, now)),
         }
-        match (self, stored) {
-            (Counting::Gcra(it), Some(State::Arrival(at))) => {
-                State::Arrival(it.current(Some(at), now))
+    }
+
+    /// Brings a state up to `now`; what another algorithm left counts as nothing.
+    pub(crate) fn bring_up(&self, state: &mut State, now: Timestamp) {
+        match (self, &mut *state) {
+            (_, State::Blocked { until }) if *until > now => {}
+            (Counting::Gcra(it), State::Arrival(at)) => *at = it.current(Some(*at), now),
+            (Counting::FixedWindow(it), State::Window(window)) => {
+                *window = it.current(Some(*window), now);
             }
-            (Counting::Gcra(it), _) => State::Arrival(it.current(None, now)),
-            (Counting::FixedWindow(it), Some(State::Window(window))) => {
-                State::Window(it.current(Some(window), now))
+            (Counting::SlidingWindow(it), State::TwoWindows(both)) => {
+                *both = it.current(Some(*both), now);
             }
-            (Counting::FixedWindow(it), _) => State::Window(it.current(None, now)),
-            (Counting::SlidingWindow(it), Some(State::TwoWindows(windows))) => {
-                State::TwoWindows(it.current(Some(windows), now))
+            (Counting::SlidingLog(it), State::Log(log)) => it.bring_up(log, now),
+            (Counting::Lockout(it), State::Failures(failures)) => {
+                *failures = it.current(Some(*failures), now);
             }
-            (Counting::SlidingWindow(it), _) => State::TwoWindows(it.current(None, now)),
-            (Counting::SlidingLog(it), Some(State::Log(mut log))) => {
-                it.bring_up(&mut log, now);
-                State::Log(log)
-            }
-            (Counting::SlidingLog(_), _) => State::Log(Log::default()),
-            (Counting::Lockout(it), Some(State::Failures(failures))) => {
-                State::Failures(it.current(Some(failures), now))
-            }
-            (Counting::Lockout(it), _) => State::Failures(it.current(None, now)),
+            _ => *state = self.unused(now),
         }
     }
 

@@ -40,8 +40,14 @@ impl Gcra {
     /// No arrival lies further ahead than BT. One that does was left by another clock or a larger
     /// burst, and is brought back, so that it cannot lock its key out.
     pub(super) fn current(&self, stored: Option<Arrival>, now: Timestamp) -> Arrival {
-        let ahead = stored.map_or(0, |stored| self.ahead(stored, now));
-        self.arrival(now, ahead.min(self.capacity()))
+        match stored {
+            Some(stored) if stored.micros >= now.0 => {
+                let (ahead, capacity) = (self.ahead(stored, now), self.capacity());
+                let is_sound = ahead <= capacity && stored.ticks < self.limit;
+                if is_sound { stored } else { self.arrival(now, ahead.min(capacity)) }
+            }
+            _ => Arrival { micros: now.0, ticks: 0 },
+        }
     }
 
     /// It fits iff now ≥ tat' + cT − BT.
@@ -87,7 +93,7 @@ impl Gcra {
         };
         Decision {
             allowed,
-            remaining: u64::try_from(left / self.worth(1)).unwrap_or(u64::MAX),
+            remaining: divide(left, self.period).0,
             full_after: self.duration(ahead),
             retry_after,
             is_blocked: false,
@@ -96,7 +102,7 @@ impl Gcra {
 
     /// How many requests that were charged for are worth no more than what `arrival` is ahead.
     pub(crate) fn ahead_in_requests(&self, arrival: Arrival, now: Timestamp) -> u64 {
-        u64::try_from(self.ahead(arrival, now) / self.worth(1)).unwrap_or(u64::MAX)
+        divide(self.ahead(arrival, now), self.period).0
     }
 
     /// How long a state stays of interest: at `arrival` the limit is as if it had never been used.
@@ -129,8 +135,7 @@ impl Gcra {
         self.worth(self.burst)
     }
 
-    /// The ticks from `now` to `arrival`. From there on all numbers are small: divisions of those are
-    /// several times as fast.
+    /// The ticks from `now` to `arrival`.
     fn ahead(&self, arrival: Arrival, now: Timestamp) -> u128 {
         let Some(micros) = arrival.micros.checked_sub(now.0) else { return 0 };
         // A state written under a larger N may hold more ticks than this N has.
@@ -139,15 +144,27 @@ impl Gcra {
     }
 
     fn arrival(&self, now: Timestamp, ahead: u128) -> Arrival {
-        let limit = u128::from(self.limit);
-        let micros = u64::try_from(ahead / limit).unwrap_or(u64::MAX);
-        Arrival { micros: now.0.saturating_add(micros), ticks: (ahead % limit) as u32 }
+        let (micros, ticks) = divide(ahead, self.limit.into());
+        Arrival { micros: now.0.saturating_add(micros), ticks: ticks as u32 }
     }
 
     /// Rounded up to a microsecond.
     fn duration(&self, ticks: u128) -> Duration {
-        let micros = ticks.div_ceil(u128::from(self.limit));
-        Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+        let (micros, rest) = divide(ticks, self.limit.into());
+        Duration::from_micros(micros.saturating_add(u64::from(rest > 0)))
+    }
+}
+
+/// What it is, capped, and what is left. Nearly always the numbers are small, and that is several times
+/// as fast.
+fn divide(dividend: u128, divisor: u64) -> (u64, u64) {
+    match u64::try_from(dividend) {
+        Ok(dividend) => (dividend / divisor, dividend % divisor),
+        Err(_) => {
+            let divisor = u128::from(divisor);
+            let quotient = u64::try_from(dividend / divisor).unwrap_or(u64::MAX);
+            (quotient, (dividend % divisor) as u64)
+        }
     }
 }
 

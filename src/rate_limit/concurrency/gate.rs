@@ -16,13 +16,14 @@ use crate::rate_limit::{Fallback, Key, KeyError, LimitBody, Limited, Violation};
 use crate::store::Asking;
 use crate::store::keys::Subject;
 use crate::store::permits::Permit;
-use crate::store::verbs::{AcquirePermit, Acquired};
+use crate::store::verbs::Acquired;
 use crate::store_layer::find;
 use crate::{Store, StoreError};
 
 /// One request at a concurrency limit.
 pub(super) struct ConcurrencyGate {
     settings: Arc<Settings>,
+    /// What it waits for a key with.
     store: Option<Store>,
     /// What it is about to hold.
     asked: Option<(Permit, Subject)>,
@@ -49,15 +50,23 @@ impl ConcurrencyGate {
     }
 
     pub(super) fn plan(&mut self, head: &Parts) -> Planned<Self> {
-        let store = find(self.settings.store.as_ref(), &head.extensions);
-        self.store = Some(store.map_err(Refusal::MissingStore)?);
-        match self.settings.key.later(head) {
-            Some(later) => Ok(Plan::Wait(later)),
-            None => {
-                let key = self.settings.key.key(head);
-                self.resume(key)
-            }
+        let settings = self.settings.clone();
+        let store = find(settings.store.as_ref(), &head.extensions);
+        let store = store.map_err(Refusal::MissingStore)?;
+        if let Some(later) = settings.key.later(head) {
+            self.store = Some(store.clone());
+            return Ok(Plan::Wait(later));
         }
+        self.ask(store, settings.key.key(head))
+    }
+
+    fn ask(&mut self, store: &Store, key: Found) -> Planned<Self> {
+        let settings = &self.settings;
+        let subject = settings.without_key.subject(key, &settings.semaphore.name)?;
+        let Some(subject) = subject else { return Ok(Plan::Pass) };
+        let (permit, acquire) = Permit::claim(store, settings.semaphore.clone(), subject);
+        self.asked = Some((permit, subject));
+        Ok(Plan::Ask(store.ask(acquire)))
     }
 
     fn occupy(&mut self, permit: Option<Permit>, counted: Option<Counted>, held: u64) {
@@ -80,17 +89,15 @@ impl ConcurrencyGate {
 }
 
 impl Gate for ConcurrencyGate {
-    type Verb = AcquirePermit;
+    type Answer = Acquired;
     type Refusal = Refusal;
     type Waited = Found;
 
     fn resume(&mut self, key: Found) -> Planned<Self> {
-        let settings = &self.settings;
-        let subject = settings.without_key.subject(key, &settings.semaphore.name)?;
-        let (Some(subject), Some(store)) = (subject, &self.store) else { return Ok(Plan::Pass) };
-        let (permit, acquire) = Permit::claim(store, settings.semaphore.clone(), subject);
-        self.asked = Some((permit, subject));
-        Ok(Plan::Ask(store.clone(), acquire))
+        match self.store.take() {
+            Some(store) => self.ask(&store, key),
+            None => Ok(Plan::Pass),
+        }
     }
 
     fn open(&mut self, answer: Result<Acquired, StoreError>) -> Result<(), Refusal> {

@@ -19,10 +19,10 @@ pub(super) struct Limits {
     parts: Box<[Mutex<Part>]>,
 }
 
-type Part = Shelf<Place, State>;
+type Part = Shelf<Id, State>;
 
 /// A limit, by its name and algorithm, and a subject.
-type Place = (Fingerprint, Subject);
+type Id = (Fingerprint, Subject);
 
 const PARTS: usize = 16;
 
@@ -46,36 +46,55 @@ impl Limits {
     }
 }
 
-/// A limit's state while it is worked on, and where it is put back.
+/// A limit while it is worked on.
 struct Open {
-    state: State,
-    /// Its slot, where it has one.
-    slot: Option<usize>,
+    state: Place,
     fits: bool,
+    is_changed: bool,
 }
 
-/// What is left in a slot meanwhile.
-const BLANK: State = State::Blocked { until: Timestamp(0) };
+/// Where its state is meanwhile.
+enum Place {
+    Slot(usize),
+    /// A new one, and a log, whose weight changes: they are shelved afterwards.
+    Loose(State),
+}
 
-fn place(rule: &Rule, subject: Subject) -> Place {
+impl Place {
+    fn get<'a>(&'a mut self, part: &'a mut Part) -> &'a mut State {
+        match self {
+            Place::Slot(slot) => part.slot(*slot).0,
+            Place::Loose(state) => state,
+        }
+    }
+}
+
+fn id(rule: &Rule, subject: Subject) -> Id {
     (rule.id, subject)
 }
 
+/// Looks at a limit, and whether what is asked of it can be done.
 fn open(part: &mut Part, charge: &Charge, act: Act, now: Timestamp) -> Open {
     let Charge { rule, subject, cost, .. } = charge;
-    let slot = part.find(&place(rule, *subject), now);
-    let stored = slot.map(|slot| mem::replace(part.slot(slot).0, BLANK));
-    let state = rule.counting.current(stored, now);
+    let counting = &rule.counting;
+    let mut place = match part.find(&id(rule, *subject), now) {
+        None => Place::Loose(counting.current(None, now)),
+        Some(slot) => match part.slot(slot).0 {
+            State::Log(log) => Place::Loose(State::Log(mem::take(log))),
+            _ => Place::Slot(slot),
+        },
+    };
+    let state = place.get(part);
+    counting.bring_up(state, now);
     let fits = match act {
-        Act::Take | Act::Peek => rule.counting.admits(&state, now, *cost),
+        Act::Take | Act::Peek => counting.admits(state, now, *cost),
         Act::Charge | Act::Refund => !matches!(state, State::Blocked { .. }),
     };
-    Open { state, slot, fits }
+    Open { state: place, fits, is_changed: false }
 }
 
-/// Does the act, if it is to be done, and puts the state back where it was. A new one, and a log,
-/// whose weight changes, is left to be shelved.
-fn close(
+/// Does the act, if it is to be done. What is only looked at lasts no longer for that.
+fn act_on(
     part: &mut Part,
     charge: &Charge,
     act: Option<Act>,
@@ -84,62 +103,54 @@ fn close(
 ) -> Taken {
     let Charge { rule, cost, charged, .. } = charge;
     let counting = &rule.counting;
-    // A log, which is long, is not kept in its slot.
-    let before = (!matches!(it.state, State::Log(_))).then(|| it.state.clone());
+    let state = it.state.get(part);
+    it.is_changed = true;
     match act {
-        Some(Act::Take) if it.fits => counting.charge(&mut it.state, now, *cost),
-        Some(Act::Charge) => counting.charge(&mut it.state, now, *cost),
-        Some(Act::Refund) => counting.refund(&mut it.state, now, *cost, *charged),
-        _ => {}
+        Some(Act::Take) if it.fits => counting.charge(state, now, *cost),
+        Some(Act::Charge) => counting.charge(state, now, *cost),
+        Some(Act::Refund) => counting.refund(state, now, *cost, *charged),
+        _ => it.is_changed = false,
     }
-    let standing = counting.standing(&it.state, *cost, it.fits);
-    if let Some(slot) = it.slot
-        && !matches!(it.state, State::Log(_))
-    {
-        let (state, expires) = part.slot(slot);
-        // What is only looked at lasts no longer for that.
-        if before.as_ref() != Some(&it.state) {
-            *expires = counting.expires(&it.state, now);
-        }
-        *state = mem::replace(&mut it.state, BLANK);
+    let standing = counting.standing(state, *cost, it.fits);
+    if let (Place::Slot(slot), true) = (&it.state, it.is_changed) {
+        let (state, expires) = part.slot(*slot);
+        *expires = counting.expires(state, now);
     }
     Taken { fits: it.fits, now, standing }
 }
 
-/// Shelves what has no slot yet.
+/// Shelves what is loose, unless there is nothing to remember.
 fn shelve(part: &mut Part, charge: &Charge, it: Open, now: Timestamp) {
-    if it.slot.is_some() && !matches!(it.state, State::Log(_)) {
+    let Open { state: Place::Loose(state), is_changed, .. } = it else { return };
+    if !is_changed && !matches!(state, State::Log(_)) {
         return;
     }
-    let expires = charge.rule.counting.expires(&it.state, now);
-    let place = place(&charge.rule, charge.subject);
+    let counting = &charge.rule.counting;
+    let id = id(&charge.rule, charge.subject);
+    let expires = counting.expires(&state, now);
     if expires <= now {
-        part.remove(&place);
+        part.remove(&id);
         return;
     }
-    let weight = match &it.state {
+    let weight = match &state {
         State::Log(log) => log.weight(),
         _ => 0,
     };
     // A shelf too small for one entry remembers nothing; the limit then only decides.
-    let _ = part.insert(place, it.state, weight, expires, now);
+    let _ = part.insert(id, state, weight, expires, now);
 }
 
 impl OnMemory for Take {
     fn on_memory(self, memory: &Memory) -> Result<<Take as Verb>::Answer, StoreError> {
         let limits = &memory.limits;
-        if let [charge] = &*self.charges {
-            let part = &mut *limits.part(&charge.subject);
-            // Read under the lock: concurrent callers see time go one way.
-            let now = memory.now();
-            let mut it = open(part, charge, self.act, now);
-            let taken = close(part, charge, Some(self.act), &mut it, now);
-            if self.act != Act::Peek || it.slot.is_some() {
-                shelve(part, charge, it, now);
-            }
-            return Ok(SmallVec::from_buf([taken]));
-        }
-        Ok(all(&self, limits, memory))
+        let [charge] = &*self.charges else { return Ok(all(&self, limits, memory)) };
+        let part = &mut *limits.part(&charge.subject);
+        // Read under the lock: concurrent callers see time go one way.
+        let now = memory.now();
+        let mut it = open(part, charge, self.act, now);
+        let taken = act_on(part, charge, Some(self.act), &mut it, now);
+        shelve(part, charge, it, now);
+        Ok(SmallVec::from_buf([taken]))
     }
 }
 
@@ -157,9 +168,9 @@ fn all(take: &Take, limits: &Limits, memory: &Memory) -> <Take as Verb>::Answer 
     let now = memory.now();
     // What has expired goes before a slot is held: that moves slots.
     for charge in &take.charges {
-        parts[part(charge)].tidy(&place(&charge.rule, charge.subject), now);
+        parts[part(charge)].tidy(&id(&charge.rule, charge.subject), now);
     }
-    let mut open: Vec<Open> = take
+    let mut open: Vec<_> = take
         .charges
         .iter()
         .map(|charge| open(&mut parts[part(charge)], charge, take.act, now))
@@ -171,13 +182,11 @@ fn all(take: &Take, limits: &Limits, memory: &Memory) -> <Take as Verb>::Answer 
         .charges
         .iter()
         .zip(&mut open)
-        .map(|(charge, it)| close(&mut parts[part(charge)], charge, act, it, now))
+        .map(|(charge, it)| act_on(&mut parts[part(charge)], charge, act, it, now))
         .collect();
     // Only now: shelving moves slots.
     for (charge, it) in take.charges.iter().zip(open) {
-        if take.act != Act::Peek || it.slot.is_some() {
-            shelve(&mut parts[part(charge)], charge, it, now);
-        }
+        shelve(&mut parts[part(charge)], charge, it, now);
     }
     taken
 }
@@ -186,8 +195,8 @@ impl OnMemory for Block {
     fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
         let part = &mut *memory.limits.part(&self.subject);
         let now = memory.now();
-        let place = place(&self.rule, self.subject);
-        let state = part.find(&place, now).map(|slot| part.slot(slot).0);
+        let id = id(&self.rule, self.subject);
+        let state = part.find(&id, now).map(|slot| part.slot(slot).0);
         let was_shut = match state {
             Some(State::Blocked { until }) => *until > now,
             Some(State::Failures(failures)) => failures.until > now,
@@ -197,14 +206,14 @@ impl OnMemory for Block {
             (Some(time), _) => {
                 let until = now.after(time);
                 let full = |Full| StoreError::new(Kind::Full);
-                part.insert(place, State::Blocked { until }, 0, until, now).map_err(full)?;
+                part.insert(id, State::Blocked { until }, 0, until, now).map_err(full)?;
             }
             // How often it was locked out is remembered.
             (None, Some(State::Failures(failures))) if was_shut => {
                 failures.window.used = 0;
                 failures.until = Timestamp(0);
             }
-            (None, _) if was_shut => drop(part.remove(&place)),
+            (None, _) if was_shut => drop(part.remove(&id)),
             (None, _) => {}
         }
         Ok(was_shut)
@@ -214,10 +223,10 @@ impl OnMemory for Block {
 impl OnMemory for Reset {
     fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
         let part = &mut *memory.limits.part(&self.subject);
-        let place = place(&self.rule, self.subject);
+        let id = id(&self.rule, self.subject);
         // What has expired is not there.
-        let is_there = part.find(&place, memory.now()).is_some();
-        part.remove(&place);
+        let is_there = part.find(&id, memory.now()).is_some();
+        part.remove(&id);
         Ok(is_there)
     }
 }
