@@ -36,6 +36,7 @@ on_every_store! {
     each_key_and_each_name_has_permits_of_its_own,
     a_lease_is_renewed_as_long_as_the_request_is_under_way,
     a_client_that_hangs_up_frees_its_permit,
+    a_shadow_refuses_nobody_and_shows_nowhere,
 }
 
 const OK: StatusCode = StatusCode::OK;
@@ -534,6 +535,40 @@ async fn settings_are_those_of_a_rate_limit() {
     let refused: Response<Body> = send(&silent, keyed("k")).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(text(refused).await, r#"later: the limit "exports" is used up"#);
+}
+
+async fn a_shadow_refuses_nobody_and_shows_nowhere(store: Store) {
+    let shadow = limit(1).shadow().without_key(WithoutKey::Refuse).with_store(store.clone());
+    let (live, shadow) = (echo(limit(1).with_store(store)), echo(shadow));
+    let (_parts, first) = under_way(&shadow, "k").await;
+    assert!(fields(first.headers(), "ratelimit").is_empty());
+    assert!(!lets_in(&live).await, "it counts");
+    assert!(lets_in(&shadow).await);
+    let response: Response<Body> = send(&shadow, common::get("/")).await;
+    assert_eq!(response.status(), OK);
+    drop(first);
+    eventually("a permit is free", async || lets_in(&live).await).await;
+}
+
+#[tokio::test]
+async fn with_redis_away_a_shadow_refuses_nobody() {
+    let store = away().await;
+    for fallback in [Fallback::Local, Fallback::Allow, Fallback::Refuse] {
+        let app = echo(limit(1).shadow().fallback(fallback).with_store(store.clone()));
+        let _first = under_way(&app, "k").await;
+        assert!(lets_in(&app).await);
+    }
+}
+
+#[tokio::test]
+async fn who_is_allowed_needs_no_permit() {
+    let health = |head: &http::request::Parts| head.headers.contains_key("x-health");
+    let app = echo(limit(1).allow(health).with_store(Store::memory()));
+    let _first = under_way(&app, "k").await;
+    assert!(!lets_in(&app).await);
+    let allowed = common::request("GET", "/", &[("x-api-key", "k"), ("x-health", "1")]);
+    let response: Response<Body> = send(&app, allowed).await;
+    assert_eq!(response.status(), OK);
 }
 
 #[test]

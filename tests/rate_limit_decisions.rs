@@ -13,7 +13,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use common::{Served, eventually, fields, get as get_request, on_every_store, reason, request};
-use common::{http_client, send, store_on, text};
+use common::{away, http_client, send, store_on, text};
 use futures_util::{StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
@@ -21,8 +21,8 @@ use http_body_util::BodyExt;
 use support::RedisServer;
 use tokio::task::JoinSet;
 use tower_redis_kit::rate_limit::{
-    Blocked, Charge, ChooseLimits, Finished, Header, Limit, Limited, LiveLimits, MissingCharge,
-    MissingKey, Quota, RateLimitLayer, RequestMatcher, RouteLimits, WithoutKey,
+    Blocked, Charge, ChooseLimits, Fallback, Finished, Header, Limit, Limited, LiveLimits,
+    MissingCharge, MissingKey, Quota, RateLimitLayer, RequestMatcher, RouteLimits, WithoutKey,
 };
 use tower_redis_kit::{Store, StoreLayer};
 
@@ -312,6 +312,19 @@ async fn a_shadow_refuses_nobody_and_shows_nowhere(store: Store) {
         assert!(fields(response.headers(), "ratelimit-policy").is_empty());
     }
     assert_eq!(left(&store, "next", Quota::per_day(2), "k").await, 0, "it counts all the same");
+}
+
+#[tokio::test]
+async fn with_redis_away_a_shadow_refuses_nobody() {
+    let store = away().await;
+    let next = || by_key("next", Quota::per_day(1)).shadow().without_key(WithoutKey::Refuse);
+    let shadow = RateLimitLayer::all(next()).fallback(Fallback::Refuse);
+    let shadow = app(shadow, store.clone());
+    assert_eq!(status(&shadow, keyed("k")).await, 200);
+    assert_eq!(status(&shadow, get_request("/")).await, 200);
+    let both = [next(), by_key("api", Quota::per_day(1))];
+    let both = app(RateLimitLayer::all(both).fallback(Fallback::Refuse), store);
+    assert_eq!(status(&both, keyed("k")).await, 503);
 }
 
 async fn a_shadow_beside_a_live_limit_is_charged_by_itself(store: Store) {

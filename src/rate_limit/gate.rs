@@ -11,7 +11,9 @@ use super::layer::Settings;
 use super::limit::LimitSettings;
 use super::refusal::Refusal;
 use super::settle::Settlement;
-use super::{Charge, Fallback, Key, KeyError, LimitBody, Limited, Limits, Violation, fields};
+use super::{
+    Charge, Fallback, Key, KeyError, LimitBody, Limited, Limits, Violation, WithoutKey, fields,
+};
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
 use crate::policy::Timestamp;
@@ -96,7 +98,8 @@ impl LimitGate {
         key: Result<Option<Key>, KeyError>,
         cost: u32,
     ) -> Result<(), Refusal> {
-        let Some(subject) = limit.without_key.subject(key, &limit.name)? else { return Ok(()) };
+        let without_key = if limit.rule.is_shadow { WithoutKey::Pass } else { limit.without_key };
+        let Some(subject) = without_key.subject(key, &limit.name)? else { return Ok(()) };
         self.asked.push(Asked {
             limit: limit.clone(),
             subject,
@@ -210,16 +213,18 @@ impl Gate for LimitGate {
                     }
                 }
             }
-            (Err(_), Fallback::Allow) => {
-                for asked in &self.asked {
-                    observe::rate_limit(&asked.limit.name, Event::Unchecked);
-                }
-            }
-            (Err(error), Fallback::Refuse) => {
+            (Err(error), Fallback::Refuse)
+                if self.asked.iter().any(|asked| !asked.limit.rule.is_shadow) =>
+            {
                 for asked in &self.asked {
                     observe::rate_limit(&asked.limit.name, Event::Refused);
                 }
                 return Err(Refusal::Unavailable(error));
+            }
+            (Err(_), Fallback::Allow | Fallback::Refuse) => {
+                for asked in &self.asked {
+                    observe::rate_limit(&asked.limit.name, Event::Unchecked);
+                }
             }
         }
         let mut violations = self.violations();

@@ -154,7 +154,8 @@ impl Limit {
 
     /// Decides and counts, but refuses nobody: to try a limit out before it is one.
     ///
-    /// What it would have refused shows in events and [metrics](crate#features), and in no response.
+    /// What it would have refused shows in events and [metrics](crate#features), and in no response. That
+    /// includes who has no key, and everybody while the store cannot answer.
     pub fn shadow(self) -> Limit {
         self.with(|settings| Arc::make_mut(&mut settings.rule).is_shadow = true)
     }

@@ -12,7 +12,7 @@ use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
 use crate::rate_limit::body::Tail;
 use crate::rate_limit::refusal::Refusal;
-use crate::rate_limit::{Fallback, Key, KeyError, LimitBody, Limited, Violation};
+use crate::rate_limit::{Fallback, Key, KeyError, LimitBody, Limited, Violation, WithoutKey};
 use crate::store::Asking;
 use crate::store::keys::Subject;
 use crate::store::permits::Permit;
@@ -51,6 +51,9 @@ impl ConcurrencyGate {
 
     pub(super) fn plan(&mut self, head: &Parts) -> Planned<Self> {
         let settings = self.settings.clone();
+        if settings.allowed.as_ref().is_some_and(|allowed| allowed.matches(head)) {
+            return Ok(Plan::Pass);
+        }
         let store = find(settings.store.as_ref(), &head.extensions);
         let store = store.map_err(Refusal::MissingStore)?;
         if let Some(later) = settings.key.later(head) {
@@ -62,7 +65,8 @@ impl ConcurrencyGate {
 
     fn ask(&mut self, store: &Store, key: Found) -> Planned<Self> {
         let settings = &self.settings;
-        let subject = settings.without_key.subject(key, &settings.semaphore.name)?;
+        let without_key = if settings.is_shadow { WithoutKey::Pass } else { settings.without_key };
+        let subject = without_key.subject(key, &settings.semaphore.name)?;
         let Some(subject) = subject else { return Ok(Plan::Pass) };
         let (permit, acquire) = Permit::claim(store, settings.semaphore.clone(), subject);
         self.asked = Some((permit, subject));
@@ -70,11 +74,17 @@ impl ConcurrencyGate {
     }
 
     fn occupy(&mut self, permit: Option<Permit>, counted: Option<Counted>, held: u64) {
-        self.remaining = Some(u64::from(self.settings.semaphore.permits).saturating_sub(held));
+        let remaining = u64::from(self.settings.semaphore.permits).saturating_sub(held);
+        self.remaining = (!self.settings.is_shadow).then_some(remaining);
         self.occupied = Some(Box::new(Occupied { _permit: permit, _counted: counted }));
     }
 
-    fn refused(&mut self) -> Result<(), Refusal> {
+    fn refused(&mut self, event: Event) -> Result<(), Refusal> {
+        if self.settings.is_shadow {
+            self.observe(Event::ShadowLimited);
+            return Ok(());
+        }
+        self.observe(event);
         self.remaining = Some(0);
         let limit = self.settings.semaphore.name.clone();
         let violation = Violation { limit, retry_after: Some(RETRY_AFTER), is_blocked: false };
@@ -112,10 +122,7 @@ impl Gate for ConcurrencyGate {
                 self.occupy(Some(permit), counted, held);
                 Ok(())
             }
-            (Ok(Acquired { is_held: false, .. }), _) => {
-                self.observe(Event::Limited);
-                self.refused()
-            }
+            (Ok(Acquired { is_held: false, .. }), _) => self.refused(Event::Limited),
             (Err(_), Fallback::Local) => {
                 let most = self.settings.semaphore.permits;
                 match self.settings.local.admit(subject, most) {
@@ -124,19 +131,16 @@ impl Gate for ConcurrencyGate {
                         self.occupy(None, Some(counted), count.into());
                         Ok(())
                     }
-                    (None, _) => {
-                        self.observe(Event::LimitedHere);
-                        self.refused()
-                    }
+                    (None, _) => self.refused(Event::LimitedHere),
                 }
             }
-            (Err(_), Fallback::Allow) => {
-                self.observe(Event::Unchecked);
-                Ok(())
-            }
-            (Err(error), Fallback::Refuse) => {
+            (Err(error), Fallback::Refuse) if !self.settings.is_shadow => {
                 self.observe(Event::Refused);
                 Err(Refusal::Unavailable(error))
+            }
+            (Err(_), Fallback::Allow | Fallback::Refuse) => {
+                self.observe(Event::Unchecked);
+                Ok(())
             }
         }
     }

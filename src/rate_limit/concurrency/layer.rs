@@ -9,6 +9,7 @@ use tower_layer::Layer;
 use super::ConcurrencyLimit;
 use super::local::Local;
 use crate::Store;
+use crate::key::RequestMatcher;
 use crate::rate_limit::answer::Documents;
 use crate::rate_limit::refusal::RefuseWith;
 use crate::rate_limit::{Fallback, Fields, KeyExtractor, Limited, Unit, WithoutKey, fields};
@@ -27,6 +28,8 @@ pub(super) struct Settings {
     pub(super) semaphore: Arc<Semaphore>,
     pub(super) key: Arc<dyn KeyExtractor>,
     pub(super) without_key: WithoutKey,
+    pub(super) is_shadow: bool,
+    pub(super) allowed: Option<Arc<dyn RequestMatcher>>,
     pub(super) fallback: Fallback,
     pub(super) fields: Fields,
     pub(super) policy_field: HeaderValue,
@@ -59,6 +62,8 @@ impl ConcurrencyLimitLayer {
                 semaphore: Arc::new(Semaphore { name: name.into(), permits, lease: LEASE }),
                 key: Arc::new(key),
                 without_key: WithoutKey::default(),
+                is_shadow: false,
+                allowed: None,
                 fallback: Fallback::default(),
                 fields: Fields::default(),
                 policy_field: fields::policy(name, permits, None, Unit::ConcurrentRequests),
@@ -109,6 +114,17 @@ impl ConcurrencyLimitLayer {
         self.with(|settings| settings.without_key = without_key)
     }
 
+    /// Counts, but refuses nobody: as a [rate limit's shadow](crate::rate_limit::Limit::shadow). A request that
+    /// it would have refused has no permit.
+    pub fn shadow(self) -> ConcurrencyLimitLayer {
+        self.with(|settings| settings.is_shadow = true)
+    }
+
+    /// Requests that need no permit: as for [rate limits](crate::rate_limit::RateLimitLayer::allow).
+    pub fn allow(self, requests: impl RequestMatcher) -> ConcurrencyLimitLayer {
+        self.with(|settings| settings.allowed = Some(Arc::new(requests)))
+    }
+
     /// Counts in this store instead of the request's.
     pub fn with_store(self, store: Store) -> ConcurrencyLimitLayer {
         self.with(|settings| settings.store = Some(store))
@@ -132,6 +148,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("semaphore", &self.semaphore)
+            .field("is_shadow", &self.is_shadow)
             .field("fallback", &self.fallback)
             .field("fields", &self.fields)
             .field("store", &self.store)
