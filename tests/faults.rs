@@ -17,6 +17,8 @@ mod columns;
 mod numbers;
 #[path = "faults/page.rs"]
 mod page;
+#[path = "faults/permits.rs"]
+mod permits;
 #[path = "faults/rows.rs"]
 mod rows;
 #[path = "faults/special.rs"]
@@ -37,6 +39,7 @@ macro_rules! matrix {
         mod $row {
             cells! { $row:
                 limit_local LimitLocal, limit_allow LimitAllow, limit_refuse LimitRefuse,
+                permit_local PermitLocal, permit_allow PermitAllow, permit_refuse PermitRefuse,
                 session_read SessionRead, session_write SessionWrite,
                 anonymous_read AnonymousRead, anonymous_write AnonymousWrite,
                 token_refuse TokenRefuse, token_allow TokenAllow,

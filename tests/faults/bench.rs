@@ -152,16 +152,19 @@ impl Bench {
         began.elapsed()
     }
 
-    /// Every column is served again, by itself: a lock that was taken without an answer is free
-    /// after its time.
+    /// Every column is served again, by itself: a lock or a permit that was taken without an answer is
+    /// free after its time.
     pub(crate) async fn assert_whole(&self) {
         let whole = async |stand: &Stand| {
+            let settled = async || stand.is_settled(&self.server);
+            let limit = Duration::from_secs(4);
+            let what = "what holds permits is what is under way";
+            self.report.cell(stand.column, within(limit, what, settled)).await;
             let served = async || match stand.ask().await {
                 Seen::Served => true,
                 // On a busy machine a deadline can pass without any fault.
                 _ => false,
             };
-            let limit = Duration::from_secs(4);
             self.report.cell(stand.column, within(limit, "service is whole", served)).await;
         };
         join_all(self.stands.iter().map(whole)).await;

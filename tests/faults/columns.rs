@@ -19,6 +19,7 @@ use tower_redis_kit::token::{self, InvalidToken, RevocationLayer, Token, Unautho
 use tower_redis_kit::{Store, StoreBuilder, StoreError, StoreLayer};
 
 use crate::common::{assert_unavailable, field, fields, reason, request, send, text, within};
+use crate::permits::{self, UnderWay, micros};
 
 /// One column: a layer under one policy, or one tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub(crate) enum Column {
     LimitLocal,
     LimitAllow,
     LimitRefuse,
+    PermitLocal,
+    PermitAllow,
+    PermitRefuse,
     SessionRead,
     SessionWrite,
     AnonymousRead,
@@ -44,10 +48,13 @@ pub(crate) enum Column {
 use Column::*;
 
 /// In the order of the page, each with the name of its tests and what the page calls it.
-pub(crate) const COLUMNS: [(Column, &str, &str); 16] = [
+pub(crate) const COLUMNS: [(Column, &str, &str); 19] = [
     (LimitLocal, "limit_local", "rate limit, `Local`"),
     (LimitAllow, "limit_allow", "rate limit, `Allow`"),
     (LimitRefuse, "limit_refuse", "rate limit, `Refuse`"),
+    (PermitLocal, "permit_local", "concurrency limit, `Local`"),
+    (PermitAllow, "permit_allow", "concurrency limit, `Allow`"),
+    (PermitRefuse, "permit_refuse", "concurrency limit, `Refuse`"),
     (SessionRead, "session_read", "session read, `Refuse`"),
     (SessionWrite, "session_write", "session changed, `Refuse`"),
     (AnonymousRead, "anonymous_read", "session read, `Anonymous`"),
@@ -77,12 +84,17 @@ impl Column {
         matches!(self, CacheHit | CacheMiss | ValueGet | ValueSet | ValueCompute)
     }
 
+    fn is_permit(self) -> bool {
+        matches!(self, PermitLocal | PermitAllow | PermitRefuse)
+    }
+
     /// What it does at its policy, for the page.
     pub(crate) fn policy(self) -> &'static str {
         match self {
-            LimitLocal => "goes on in process",
-            LimitAllow => "passes, uncounted",
-            LimitRefuse | SessionRead | SessionWrite | AnonymousWrite | TokenRefuse => "503",
+            LimitLocal | PermitLocal => "goes on in process",
+            LimitAllow | PermitAllow => "passes, uncounted",
+            LimitRefuse | PermitRefuse | SessionRead | SessionWrite | AnonymousWrite
+            | TokenRefuse => "503",
             AnonymousRead => "an empty session",
             TokenAllow => "passes, unchecked",
             CacheHit | CacheMiss => "from the handler",
@@ -97,6 +109,8 @@ impl Column {
             self,
             LimitLocal
                 | LimitAllow
+                | PermitLocal
+                | PermitAllow
                 | AnonymousRead
                 | TokenAllow
                 | CacheHit
@@ -122,6 +136,9 @@ impl Column {
             let limit = RateLimitLayer::new("api", quota(), Header::new("x-api-key"));
             Router::new().route("/", get(async || "served")).layer(limit.fallback(fallback))
         };
+        let permit = |fallback| {
+            Router::new().route("/", get(async || "served")).layer(permits::layer(fallback))
+        };
         let session = |fallback| {
             Router::new()
                 .route("/read", get(read))
@@ -136,6 +153,9 @@ impl Column {
             LimitLocal => limit(rate_limit::Fallback::Local),
             LimitAllow => limit(rate_limit::Fallback::Allow),
             LimitRefuse => limit(rate_limit::Fallback::Refuse),
+            PermitLocal => permit(rate_limit::Fallback::Local),
+            PermitAllow => permit(rate_limit::Fallback::Allow),
+            PermitRefuse => permit(rate_limit::Fallback::Refuse),
             SessionRead | SessionWrite => session(session::Fallback::Refuse),
             AnonymousRead | AnonymousWrite => session(session::Fallback::Anonymous),
             TokenRefuse => token(token::Fallback::Refuse),
@@ -163,8 +183,8 @@ const LOCAL_FROM: u64 = 700;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How long a lock stays taken that was taken without an answer and cannot be given back.
-pub(crate) const LOCK_TTL: Duration = Duration::from_secs(1);
+/// How long a lock or a permit stays taken that was taken without an answer and cannot be given back.
+pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
 async fn read(session: Session) -> Result<String, SessionError> {
     let user = session.get::<String>("user").await?;
@@ -251,6 +271,7 @@ pub(crate) struct Stand {
     cookie: Mutex<String>,
     /// The limit's arrival, before anything was counted.
     arrival: Mutex<u64>,
+    under_way: UnderWay,
     ledger: Mutex<Ledger>,
 }
 
@@ -270,8 +291,8 @@ impl Stand {
     pub(crate) fn new(column: Column, builder: StoreBuilder, url: &str) -> Stand {
         let store = builder.prefix(column.name()).connect_lazy(url).expect("a URL");
         let app = column.app(store.clone());
-        let (cookie, arrival, ledger) = Default::default();
-        Stand { column, store, app, cookie, arrival, ledger }
+        let (cookie, arrival, under_way, ledger) = Default::default();
+        Stand { column, store, app, cookie, arrival, under_way, ledger }
     }
 
     /// Asks once, and notes what was promised.
@@ -297,7 +318,15 @@ impl Stand {
 
     async fn ask_as(&self, number: u64) -> Seen {
         match self.column {
-            LimitLocal | LimitAllow | LimitRefuse => self.limited().await,
+            LimitLocal | LimitAllow | LimitRefuse => self.limited(&self.keyed().await),
+            PermitLocal | PermitAllow | PermitRefuse => {
+                let response = self.keyed().await;
+                let seen = self.limited(&response);
+                if matches!(seen, Seen::Served | Seen::Absent) {
+                    self.under_way.keep(response);
+                }
+                seen
+            }
             SessionRead | AnonymousRead => self.session("/read").await,
             SessionWrite | AnonymousWrite => self.session(&format!("/write/{number}")).await,
             TokenRefuse | TokenAllow => self.token().await,
@@ -336,25 +365,31 @@ impl Stand {
         }
     }
 
-    async fn limited(&self) -> Seen {
-        let response = send(&self.app, request("GET", "/", &[("x-api-key", "k")])).await;
+    async fn keyed(&self) -> Response<Body> {
+        send(&self.app, request("GET", "/", &[("x-api-key", "k")])).await
+    }
+
+    fn limited(&self, response: &Response<Body>) -> Seen {
         if response.status() != StatusCode::OK {
-            assert_eq!(self.column, LimitRefuse, "{response:?}");
-            return refused(&response);
+            assert!(matches!(self.column, LimitRefuse | PermitRefuse), "{response:?}");
+            return refused(response);
         }
         match fields(response.headers(), "ratelimit")[..] {
             [] => {
-                assert_eq!(self.column, LimitAllow);
+                assert!(matches!(self.column, LimitAllow | PermitAllow));
                 Seen::Policy(Why::Untold)
             }
             [state] => {
-                let policy = field(response.headers(), "ratelimit-policy");
-                assert_eq!(policy, "\"api\";q=1000;w=86400");
+                let policy = match self.column.is_permit() {
+                    true => "\"exports\";q=1000;qu=\"concurrent-requests\"",
+                    false => "\"api\";q=1000;w=86400",
+                };
+                assert_eq!(field(response.headers(), "ratelimit-policy"), policy);
                 let remaining = state.split(";r=").nth(1).and_then(|rest| rest.split(';').next());
                 let remaining: u64 = remaining.expect("a number").parse().expect("a number");
                 match (remaining > LOCAL_FROM, self.column) {
                     (false, _) => Seen::Served,
-                    (true, LimitLocal) => Seen::Policy(Why::Untold),
+                    (true, LimitLocal | PermitLocal) => Seen::Policy(Why::Untold),
                     // Begun anew in the store.
                     (true, _) => Seen::Absent,
                 }
@@ -415,7 +450,7 @@ impl Stand {
     }
 
     async fn locked(&self) -> Seen {
-        match self.store.lock("own").ttl(LOCK_TTL).try_acquire().await {
+        match self.store.lock("own").ttl(LEASE).try_acquire().await {
             Ok(Some(lease)) => {
                 let number = lease.fencing_number();
                 let before = std::mem::replace(&mut self.ledger().fencing, number);
@@ -431,23 +466,29 @@ impl Stand {
     pub(crate) async fn seed(&self, server: &RedisServer) {
         let up = async || self.store.health().is_up();
         within(Duration::from_secs(10), "a connection", up).await;
-        let write = async || self.try_to_seed().await;
-        within(Duration::from_secs(10), "something to ask for", write).await;
         let fencing = self.ledger().fencing;
         *self.ledger() = Ledger { fencing, ..Ledger::default() };
+        let write = async || self.try_to_seed(server).await;
+        within(Duration::from_secs(10), "something to ask for", write).await;
         if matches!(self.column, LimitLocal | LimitAllow | LimitRefuse) {
-            let time: Vec<u64> = server.query(&["TIME"]);
-            let arrival = time[0] * 1_000_000 + time[1] + u64::from(BURST) / 2 * EACH_MICROS;
+            let arrival = micros(server) + u64::from(BURST) / 2 * EACH_MICROS;
             server.command(&["SET", &self.key(server), &arrival.to_string(), "PX", "86400000"]);
             *self.arrival.lock().unwrap() = arrival;
         }
     }
 
-    async fn try_to_seed(&self) -> bool {
+    async fn try_to_seed(&self, server: &RedisServer) -> bool {
         let values = self.store.values("v");
         match self.column {
             LimitLocal | LimitAllow | LimitRefuse => {
-                !matches!(self.limited().await, Seen::Policy(why) if why != Why::Untold)
+                !matches!(self.limited(&self.keyed().await), Seen::Policy(why) if why != Why::Untold)
+            }
+            PermitLocal | PermitAllow | PermitRefuse => {
+                // Nobody's permits are no key.
+                let _under_way = self.keyed().await;
+                self.ledger().failed += 1;
+                let key = self.find_key(server);
+                key.map(|key| permits::add_others(server, &key)).is_some()
             }
             SessionRead | SessionWrite | AnonymousRead | AnonymousWrite => {
                 let response = send(&self.app, request("GET", "/write/0", &[])).await;
@@ -466,8 +507,13 @@ impl Stand {
 
     /// What it has in the store.
     pub(crate) fn key(&self, server: &RedisServer) -> String {
+        self.find_key(server).unwrap_or_else(|| panic!("{} has no key", self.column.name()))
+    }
+
+    fn find_key(&self, server: &RedisServer) -> Option<String> {
         let part = match self.column {
             LimitLocal | LimitAllow | LimitRefuse => "limit",
+            PermitLocal | PermitAllow | PermitRefuse => "semaphore",
             SessionRead | SessionWrite | AnonymousRead | AnonymousWrite => "session",
             TokenRefuse | TokenAllow => "revoked",
             CacheHit | CacheMiss => "response",
@@ -476,9 +522,24 @@ impl Stand {
             Lock => "lock",
         };
         let begins = format!("{}:{part}:", self.column.name());
-        let key = server.keys().into_iter().find(|key| key.starts_with(&begins));
-        let key = key.unwrap_or_else(|| panic!("no key begins with {begins}"));
-        key.strip_suffix(":number").map(str::to_owned).unwrap_or(key)
+        let key = server.keys().into_iter().find(|key| key.starts_with(&begins))?;
+        Some(key.strip_suffix(":number").map(str::to_owned).unwrap_or(key))
+    }
+
+    /// Whether what is under way is what holds permits: it has its own again, and one that was taken
+    /// without an answer has ended with its lease.
+    pub(crate) fn is_settled(&self, server: &RedisServer) -> bool {
+        if !self.column.is_permit() {
+            return true;
+        }
+        self.audit(server).unwrap_or_else(|problem| panic!("{problem}"));
+        let is_settled = permits::held(server, &self.key(server)) == self.under_way.number();
+        if is_settled {
+            let ledger = &mut *self.ledger();
+            ledger.acknowledged.clear();
+            ledger.failed = 0;
+        }
+        is_settled
     }
 
     /// Whether what was acknowledged is there, and nothing was done twice.
@@ -497,6 +558,19 @@ impl Stand {
                 let since = arrival - *self.arrival.lock().unwrap();
                 assert_eq!(since % EACH_MICROS, 0);
                 count("requests counted", since / EACH_MICROS)
+            }
+            // Those acknowledged end, and those under way are held again after an outage: what never
+            // may be is more.
+            PermitLocal | PermitAllow | PermitRefuse => {
+                let (held, under_way) =
+                    (permits::held(server, &self.key(server)), self.under_way.number());
+                match held <= under_way + most {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "{held} permits are held; {under_way} under way, {made} acknowledged since \
+                         and {failed} failed"
+                    )),
+                }
             }
             SessionRead | AnonymousRead | SessionWrite | AnonymousWrite => {
                 // Format, version, end of life, fields.
