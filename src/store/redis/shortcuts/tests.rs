@@ -155,6 +155,41 @@ async fn a_lease_spares_commands_and_never_exceeds_the_limit() {
 }
 
 #[tokio::test]
+async fn while_redis_is_away_a_lease_is_spent_to_its_end() {
+    let mut server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::per_day(1_000), |rule| rule.batch = 20);
+    assert!(take(&store, &rule).await);
+    server.stop();
+    for left in (0..19).rev() {
+        assert!(take(&store, &rule).await, "{left} would be left");
+    }
+    let error = store.ask(Take::new(Act::Take, [ada(&rule, 1)])).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_until_the_loss_of_redis_is_noticed() {
+    let mut server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::per_day(1), |rule| rule.denies = true);
+    assert!(take(&store, &rule).await);
+    refused_for_free(&server, &store, &rule).await;
+    server.pause();
+    // Nothing is asked: that would take its deadline.
+    assert!(!take(&store, &rule).await);
+    server.stop();
+    for _ in 0..500 {
+        match store.ask(Take::new(Act::Take, [ada(&rule, 1)])).await {
+            Ok(taken) => assert!(!taken[0].fits),
+            Err(error) => return assert!(error.is_unavailable(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it is remembered though nobody could end it");
+}
+
+#[tokio::test]
 async fn concurrent_callers_share_one_lease() {
     let server = RedisServer::start();
     let store = store(&server).await;
