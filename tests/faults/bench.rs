@@ -22,6 +22,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_millis(100);
 /// millisecond, and the way through the layer.
 const SLACK: Duration = Duration::from_millis(5);
 
+/// Between the columns' first calls: all deadlines at one moment would be a queue of this process's.
+const APART: Duration = Duration::from_millis(1);
+
 /// What any call may take beyond the deadline, in every trial: the machine may be busy with others.
 const LOOSE: Duration = Duration::from_secs(2);
 
@@ -232,6 +235,7 @@ pub(crate) async fn away(row: &'static Row, it: &'static Away) -> Report {
 
 async fn first_calls(bench: &Bench, stand: &Stand, row: &Row) -> Option<[Duration; 3]> {
     let mut times = [Duration::ZERO; 3];
+    tokio::time::sleep(stand.column as u32 * APART).await;
     for (number, time) in times.iter_mut().enumerate() {
         let Cell { first, then, .. } = (row.cell)(stand.column);
         let began = Instant::now();

@@ -161,8 +161,8 @@ pub(crate) static ROWS: &[Row] = &[
         title: "Redis comes back empty",
         text: "What Redis forgets is forgotten: give it persistence where that matters. A limit begins \
                anew, though who is under way takes its permit again when that is renewed, and a revoked \
-               token passes. Fencing numbers still rise, by the clock. Nobody's \
-               old data come back by the kit.",
+               token passes. Fencing numbers still rise, by the clock. Nobody's old data come back by \
+               the kit.",
         cell: |column| match column {
             LimitLocal | PermitLocal => always(&[Absent, Policy(Untold)]),
             TokenAllow => always(&[Policy(Untold)]),
