@@ -16,7 +16,7 @@ use crate::servers::{self, PASSWORD, USER, ca, with_login};
 use crate::shown::watch;
 use crate::{assert_everything_works, assert_layers_work, is_found, token_of, verify, with_token};
 
-async fn everything_works(builder: StoreBuilder, url: &str) {
+pub(crate) async fn everything_works(builder: StoreBuilder, url: &str) {
     let _watched = watch();
     // What is tested is not how fast the machine is.
     let builder = builder.prefix(&unique("shop")).deadline(std::time::Duration::from_secs(2));

@@ -15,6 +15,7 @@ mod purge;
 mod sentinel;
 mod servers;
 mod shown;
+mod tls;
 
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};

@@ -67,7 +67,7 @@ fn assert_never_twice(counted: &Counted) {
 
 /// Waits for the Sentinels to replace `old`, and then for service to be whole; gives how long the
 /// second took.
-async fn recovery(sentinels: &Sentinels, store: &Store, old: usize) -> Duration {
+pub(crate) async fn recovery(sentinels: &Sentinels, store: &Store, old: usize) -> Duration {
     let (values, began) = (store.values("probe"), Instant::now());
     block_in_place(|| sentinels.wait_for_failover(old));
     let (_, took) = timed(within(RECOVERY, "service is whole", async || {

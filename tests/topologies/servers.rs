@@ -24,9 +24,16 @@ pub(crate) fn cluster() -> &'static RedisCluster {
     CLUSTER.get_or_init(guarded_cluster)
 }
 
+const GUARDED: [&str; 4] = ["--requirepass", PASSWORD, "--masterauth", PASSWORD];
+
 /// A cluster with a password.
 pub(crate) fn guarded_cluster() -> RedisCluster {
-    RedisCluster::with(&["--requirepass", PASSWORD, "--masterauth", PASSWORD])
+    RedisCluster::with(&GUARDED)
+}
+
+/// A cluster with a password that speaks nothing but TLS.
+pub(crate) fn tls_cluster() -> RedisCluster {
+    RedisCluster::tls_with(&GUARDED)
 }
 
 pub(crate) fn sentinels() -> &'static Sentinels {
@@ -35,11 +42,21 @@ pub(crate) fn sentinels() -> &'static Sentinels {
 }
 
 pub(crate) fn guarded_sentinels() -> Sentinels {
-    Sentinels::with(&SentinelSetup {
+    Sentinels::with(&sentinel_setup(false))
+}
+
+/// Sentinels, and what they watch, that speak nothing but TLS.
+pub(crate) fn tls_sentinels() -> Sentinels {
+    Sentinels::with(&sentinel_setup(true))
+}
+
+fn sentinel_setup(tls: bool) -> SentinelSetup<'static> {
+    SentinelSetup {
         password: Some(PASSWORD),
         sentinel_password: Some(SENTINEL_PASSWORD),
+        tls,
         ..SentinelSetup::default()
-    })
+    }
 }
 
 pub(crate) fn tls_server() -> &'static RedisServer {

@@ -2,12 +2,15 @@
 //! and monitors can leave it out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{ErrorKind, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{self, ErrorKind, Write};
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use redis::{Cmd, Parser, RedisResult, Value, from_redis_value};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{Counts, lock};
 
@@ -28,6 +31,8 @@ pub(crate) struct Client {
 struct State {
     /// The password that it has been given later.
     password: Option<String>,
+    /// The socket of a server whose port speaks TLS alone, which this client does not.
+    socket: Option<PathBuf>,
     connection: Option<Connection>,
     ledger: Ledger,
 }
@@ -45,7 +50,7 @@ pub(crate) struct Ledger {
 
 /// A connection on which nothing is sent but what is asked for.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     parser: Parser,
 }
 
@@ -98,6 +103,11 @@ impl Client {
         lock(&self.state).password = Some(password.to_owned());
     }
 
+    /// Comes by the server's socket in the file system, and no more by its port.
+    pub(crate) fn use_socket(&self, path: PathBuf) {
+        lock(&self.state).socket = Some(path);
+    }
+
     /// Whether the connection with this local end is one of this client's.
     pub(crate) fn owns(&self, address: &str) -> bool {
         lock(&self.state).ledger.addresses.contains(address)
@@ -122,11 +132,10 @@ impl Client {
     }
 
     fn connect_with(&self, state: &mut State) -> RedisResult<Connection> {
-        let State { password, ledger, .. } = state;
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.set_nodelay(true)?;
+        let State { password, socket, ledger, .. } = state;
+        let stream = connected(self.port, socket.as_deref())?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        ledger.addresses.insert(stream.local_addr()?.to_string());
+        ledger.addresses.extend(stream.local_addr()?.as_socket().map(|it| it.to_string()));
         let mut connection = Connection { stream, parser: Parser::new() };
         if let Some(password) = password.as_ref().or(self.password.as_ref()) {
             connection.call(&["AUTH", password], ledger)?;
@@ -149,7 +158,7 @@ impl Connection {
     }
 
     /// The socket, to set it up or to close it from another thread.
-    pub(crate) fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &Socket {
         &self.stream
     }
 
@@ -171,12 +180,24 @@ impl Connection {
     fn is_open(&self) -> bool {
         let peek = || {
             self.stream.set_nonblocking(true)?;
-            let peeked = self.stream.peek(&mut [0]);
+            let peeked = self.stream.peek(&mut [MaybeUninit::uninit()]);
             self.stream.set_nonblocking(false)?;
             peeked
         };
         matches!(peek(), Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
+}
+
+fn connected(port: u16, socket: Option<&Path>) -> io::Result<Socket> {
+    let Some(path) = socket else {
+        let stream = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        stream.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        stream.set_tcp_nodelay(true)?;
+        return Ok(stream);
+    };
+    let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    stream.connect(&SockAddr::unix(path)?)?;
+    Ok(stream)
 }
 
 /// Whether the server itself answered with this error.

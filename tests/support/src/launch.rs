@@ -13,6 +13,9 @@ const START_LIMIT: Duration = Duration::from_secs(5);
 /// How often a start is tried; another process may have taken the port.
 const START_TRIES: usize = 5;
 
+/// The socket in its folder that a server listens on as well.
+pub(crate) const SOCKET: &str = "redis.sock";
+
 /// What a server is started with, the first time and again.
 #[derive(Clone, Default)]
 pub(crate) struct Setup {
@@ -23,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) files: Files,
     /// The files that it writes itself, and finds again when it is started again.
     pub(crate) kept: Vec<&'static str>,
+    /// Whether TLS is all that is spoken on its port.
+    pub(crate) tls_only: bool,
 }
 
 impl Setup {
@@ -34,6 +39,11 @@ impl Setup {
     pub(crate) fn and(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));
         self
+    }
+
+    /// That of a URL to what is spoken on its port.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls_only { "rediss" } else { "redis" }
     }
 
     /// The value that follows an argument.
@@ -57,13 +67,21 @@ pub(crate) fn retry<T>(mut start: impl FnMut() -> Result<T, String>) -> T {
 
 /// Starts a server and waits until it answers. Fails if it ends before, as when it cannot bind.
 pub(crate) fn launch(port: u16, setup: &Setup, client: &Client) -> Result<Process, String> {
+    let ports = if setup.tls_only {
+        format!("--port 0 --tls-port {port}")
+    } else {
+        format!("--port {port}")
+    };
     let own = format!(
-        "--port {port} --bind 127.0.0.1 --unixsocket redis.sock --dir . --appendonly no --daemonize no --loglevel warning"
+        "{ports} --bind 127.0.0.1 --unixsocket {SOCKET} --dir . --appendonly no --daemonize no --loglevel warning"
     );
     let own = setup.config.into_iter().chain(own.split(' ')).chain(["--save", ""]);
     let all: Vec<_> = own.map(str::to_owned).chain(setup.args.iter().cloned()).collect();
     let program = OsStr::new("redis-server");
     let mut process = Process::start_among(&setup.files, program, &all, &[]);
+    if setup.tls_only {
+        client.use_socket(process.folder().join(SOCKET));
+    }
     let deadline = Instant::now() + START_LIMIT;
     loop {
         if let Some(status) = process.exited() {
@@ -91,6 +109,6 @@ fn answers(client: &Client, process: &Process) -> bool {
     match client.call(&["INFO", "server"]) {
         Ok(info) => text(info).lines().any(|line| line == format!("process_id:{}", process.pid())),
         // `NOAUTH` says not whose it is. The server makes its socket once it has its port.
-        Err(error) => is_answer(&error) && process.folder().join("redis.sock").exists(),
+        Err(error) => is_answer(&error) && process.folder().join(SOCKET).exists(),
     }
 }

@@ -1,11 +1,12 @@
 //! A record of the commands that clients send.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use redis::{RedisResult, Value};
+use socket2::Socket;
 
 use crate::client::{Client, Connection};
 
@@ -14,7 +15,7 @@ pub struct Monitor {
     client: Arc<Client>,
     /// The last command to record.
     marker: String,
-    stream: TcpStream,
+    stream: Socket,
     reader: Option<JoinHandle<Vec<Sent>>>,
 }
 

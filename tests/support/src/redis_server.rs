@@ -11,7 +11,7 @@ use redis::{FromRedisValue, RedisResult, from_redis_value};
 use socket2::Socket;
 
 use crate::client::{Client, text};
-use crate::launch::{Setup, launch, retry};
+use crate::launch::{SOCKET, Setup, launch, retry};
 use crate::process::Process;
 use crate::{Counts, Monitor, free_port, port};
 
@@ -67,14 +67,14 @@ impl RedisServer {
         SHARED.get_or_init(Self::start)
     }
 
-    /// `redis://127.0.0.1:PORT`, without any password.
+    /// `redis://127.0.0.1:PORT`, without any password; `rediss://` where nothing but TLS is spoken.
     pub fn url(&self) -> String {
-        format!("redis://{}", self.addr())
+        format!("{}://{}", self.setup.scheme(), self.addr())
     }
 
     /// `unix:///…`, the socket that it listens on as well.
     pub fn socket_url(&self) -> String {
-        format!("unix://{}/redis.sock", self.folder().display())
+        format!("unix://{}/{SOCKET}", self.folder().display())
     }
 
     /// The address it listens on.

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::launch::{Setup, retry};
+use crate::tls::tls_only;
 use crate::{Counts, RedisServer, free_port};
 use view::{Known, SLOTS, View};
 
@@ -59,7 +60,22 @@ impl RedisCluster {
     /// Panics if `redis-server` is not installed or does not start.
     #[must_use]
     pub fn with(args: &[&str]) -> Self {
-        let start = || retry(|| RedisServer::try_start(setup(args)));
+        Self::of(&Setup::default(), args)
+    }
+
+    /// As [`Self::with`], of nodes that speak nothing but TLS, to each other as well. Each has the
+    /// authority's certificate: see [`RedisServer::ca_path`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if `redis-server` is not installed, was built without TLS, or does not start.
+    #[must_use]
+    pub fn tls_with(args: &[&str]) -> Self {
+        Self::of(&tls_only(), args)
+    }
+
+    fn of(common: &Setup, args: &[&str]) -> Self {
+        let start = || retry(|| RedisServer::try_start(setup(common, args)));
         let nodes: Vec<RedisServer> = thread::scope(|scope| {
             let started = [(); PRIMARIES + REPLICAS].map(|()| scope.spawn(start));
             started.map(|node| node.join().expect("a node does not start")).into()
@@ -81,10 +97,11 @@ impl RedisCluster {
         SHARED.get_or_init(Self::start)
     }
 
-    /// `redis-cluster://127.0.0.1:PORT,…` with all nodes, without any password.
+    /// `redis-cluster://127.0.0.1:PORT,…` with all nodes, without any password; `rediss-cluster://`
+    /// where they speak TLS.
     pub fn url(&self) -> String {
         let nodes: Vec<_> = self.nodes.iter().map(|node| node.addr().to_string()).collect();
-        format!("redis-cluster://{}", nodes.join(","))
+        format!("{}-cluster://{}", self.nodes[0].setup.scheme(), nodes.join(","))
     }
 
     /// All nodes, in the order of their numbers.
@@ -305,9 +322,10 @@ impl RedisCluster {
     }
 }
 
-fn setup(args: &[&str]) -> Setup {
+fn setup(common: &Setup, args: &[&str]) -> Setup {
     let own: Vec<_> = ARGS.split(' ').filter(|arg| !arg.is_empty()).collect();
-    let setup = Setup::with(&own).and(&["--cluster-port", &free_port().to_string()]).and(args);
+    let bus = ["--cluster-port", &free_port().to_string()];
+    let setup = common.clone().and(&own).and(&bus).and(args);
     Setup { kept: vec!["nodes.conf"], ..setup }
 }
 

@@ -8,6 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::RedisServer;
+use crate::launch::Setup;
+use crate::tls::tls_only;
 pub use setup::SentinelSetup;
 use setup::{NAME, hurry, start_nodes, start_sentinels, without_folder};
 
@@ -44,17 +46,20 @@ impl Sentinels {
     /// Panics if `redis-server` is not installed or does not start.
     #[must_use]
     pub fn with(setup: &SentinelSetup<'_>) -> Self {
-        let nodes = start_nodes(setup);
-        let sentinels = start_sentinels(setup, nodes[0].port());
+        let common = if setup.tls { tls_only() } else { Setup::default() };
+        let nodes = start_nodes(setup, &common);
+        let sentinels = start_sentinels(setup, &common, nodes[0].port());
         let started = Self { nodes, sentinels };
         started.wait_until_whole();
         started
     }
 
-    /// `redis-sentinel://127.0.0.1:PORT,…/mymaster` with all sentinels, without any password.
+    /// `redis-sentinel://127.0.0.1:PORT,…/mymaster` with all sentinels, without any password;
+    /// `rediss-sentinel://` where they speak TLS.
     pub fn url(&self) -> String {
         let sentinels: Vec<_> = self.sentinel_addrs().iter().map(SocketAddr::to_string).collect();
-        format!("redis-sentinel://{}/{NAME}", sentinels.join(","))
+        let scheme = self.sentinels[0].setup.scheme();
+        format!("{scheme}-sentinel://{}/{NAME}", sentinels.join(","))
     }
 
     /// The addresses that the sentinels listen on.

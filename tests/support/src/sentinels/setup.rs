@@ -25,36 +25,45 @@ pub struct SentinelSetup<'a> {
     pub sentinel_password: Option<&'a str>,
     /// How long a node may be silent before it is replaced.
     pub down_after: Duration,
+    /// Whether all of them speak nothing but TLS, to each other as well. Each has the authority's
+    /// certificate: see [`RedisServer::ca_path`].
+    pub tls: bool,
 }
 
 impl Default for SentinelSetup<'_> {
-    /// One replica, no passwords, and a second of silence.
+    /// One replica, no passwords, no TLS, and a second of silence.
     fn default() -> Self {
         Self {
             replicas: 1,
             password: None,
             sentinel_password: None,
             down_after: Duration::from_secs(1),
+            tls: false,
         }
     }
 }
 
 /// Starts the primary, and then its replicas side by side.
-pub(crate) fn start_nodes(setup: &SentinelSetup<'_>) -> Vec<RedisServer> {
+pub(crate) fn start_nodes(setup: &SentinelSetup<'_>, common: &Setup) -> Vec<RedisServer> {
     let mut args = vec!["--repl-diskless-sync-delay", "0"];
     if let Some(password) = setup.password {
         args.extend(["--requirepass", password, "--masterauth", password]);
     }
-    let primary = RedisServer::with(&args);
+    let start = |args: &[&str]| retry(|| RedisServer::try_start(common.clone().and(args)));
+    let primary = start(&args);
     let port = primary.port().to_string();
     args.extend(["--replicaof", "127.0.0.1", &port]);
     let mut nodes = vec![primary];
-    nodes.extend(side_by_side(setup.replicas, || RedisServer::with(&args)));
+    nodes.extend(side_by_side(setup.replicas, || start(&args)));
     nodes
 }
 
 /// Starts the sentinels side by side.
-pub(crate) fn start_sentinels(setup: &SentinelSetup<'_>, primary: u16) -> Vec<RedisServer> {
+pub(crate) fn start_sentinels(
+    setup: &SentinelSetup<'_>,
+    common: &Setup,
+    primary: u16,
+) -> Vec<RedisServer> {
     let (down_after, replicas) = (setup.down_after.as_millis(), setup.replicas.max(1));
     let mut config = format!(
         "sentinel monitor {NAME} 127.0.0.1 {primary} 2\n\
@@ -70,12 +79,8 @@ pub(crate) fn start_sentinels(setup: &SentinelSetup<'_>, primary: u16) -> Vec<Re
         config += &format!("sentinel sentinel-pass {password}\n");
         args.extend(["--requirepass", password]);
     }
-    let setup = Setup {
-        config: Some(CONFIG),
-        files: [(CONFIG, config.into_bytes())].into(),
-        kept: vec![CONFIG],
-        ..Setup::with(&args)
-    };
+    let mut setup = Setup { config: Some(CONFIG), kept: vec![CONFIG], ..common.clone().and(&args) };
+    setup.files.insert(CONFIG, config.into_bytes());
     side_by_side(SENTINELS, || {
         let sentinel = retry(|| RedisServer::try_start(setup.clone()));
         hurry(&sentinel);

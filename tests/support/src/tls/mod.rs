@@ -32,6 +32,29 @@ pub struct TlsSetup<'a> {
     pub args: &'a [&'a str],
 }
 
+/// Servers that speak nothing but TLS, to each other as well, and believe one authority.
+pub(crate) fn tls_only() -> Setup {
+    let shown = Setup::with(shown_to_clients("no").as_flattened());
+    // As the client of another one a server has to have a client's certificate.
+    let among_servers = [
+        ["--tls-client-cert-file", CLIENT],
+        ["--tls-client-key-file", CLIENT_KEY],
+        ["--tls-replication", "yes"],
+        ["--tls-cluster", "yes"],
+    ];
+    let setup = shown.and(among_servers.as_flattened());
+    Setup { files: files(Certificate::Valid), tls_only: true, ..setup }
+}
+
+fn shown_to_clients(client_certificates: &str) -> [[&str; 2]; 4] {
+    [
+        ["--tls-cert-file", SERVER],
+        ["--tls-key-file", SERVER_KEY],
+        ["--tls-ca-cert-file", CA],
+        ["--tls-auth-clients", client_certificates],
+    ]
+}
+
 impl RedisServer {
     /// Starts a server that also listens on a port for TLS, with a certificate for `localhost` and
     /// 127.0.0.1 from an authority of its own.
@@ -53,12 +76,7 @@ impl RedisServer {
     pub fn tls_with(setup: &TlsSetup<'_>) -> Self {
         let files = files(setup.certificate);
         let clients = if setup.client_certificates { "yes" } else { "no" };
-        let own = [
-            ["--tls-cert-file", SERVER],
-            ["--tls-key-file", SERVER_KEY],
-            ["--tls-ca-cert-file", CA],
-            ["--tls-auth-clients", clients],
-        ];
+        let own = shown_to_clients(clients);
         retry(|| {
             let port = ["--tls-port", &free_port().to_string()].map(str::to_owned);
             let mut all = Setup::with(own.as_flattened()).and(setup.args);
@@ -73,9 +91,12 @@ impl RedisServer {
         format!("rediss://{}", self.tls_addr())
     }
 
-    /// The address for TLS. On that of [`Self::addr`] it is not spoken.
+    /// The address for TLS. On that of [`Self::addr`] it is not spoken, unless nothing else is.
     #[track_caller]
     pub fn tls_addr(&self) -> SocketAddr {
+        if self.setup.tls_only {
+            return self.addr();
+        }
         let port = self.setup.value("--tls-port").expect("the server was started without TLS");
         (Ipv4Addr::LOCALHOST, port.parse().expect("a port is a number")).into()
     }
@@ -119,6 +140,8 @@ mod tests {
     use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
     use super::*;
+    use crate::testing::stranger;
+    use crate::{RedisCluster, SentinelSetup, Sentinels};
 
     /// What a client of `server` is answered to PING if it trusts the authority of `trusted`, asks
     /// for `host`, and shows the client certificate of `identity`.
@@ -200,6 +223,22 @@ mod tests {
         assert_fails(ping(&server, &server, "localhost", None), "CertificateRequired");
         let other = RedisServer::tls();
         assert_fails(ping(&server, &server, "localhost", Some(&other)), "UnknownCA");
+    }
+
+    #[test]
+    fn a_cluster_and_sentinels_speak_nothing_else() {
+        let cluster = RedisCluster::tls_with(&[]);
+        let setup = SentinelSetup { tls: true, ..SentinelSetup::default() };
+        let sentinels = Sentinels::with(&setup);
+        assert!(cluster.url().starts_with("rediss-cluster://"));
+        assert!(sentinels.url().starts_with("rediss-sentinel://"));
+        for servers in [cluster.nodes(), sentinels.nodes(), sentinels.sentinels()] {
+            for server in servers {
+                let answer = ping(server, &servers[0], "localhost", None);
+                assert_eq!(answer.expect("an answer"), "+PONG\r\n");
+                stranger(server).call(&["PING"]).expect_err("it is not TLS");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,72 @@
+//! Clusters and Sentinels that speak nothing but TLS, to each other as well.
+
+use std::time::Duration;
+
+use support::RedisServer;
+use tokio::task::block_in_place;
+use tower_redis_kit::{Store, StoreBuilder};
+
+use crate::common::within;
+use crate::everywhere::everything_works;
+use crate::sentinel::recovery;
+use crate::servers::{ca, cluster_url, sentinel_url, tls_cluster, tls_sentinels};
+use crate::shown::watch;
+use crate::{MINUTE, RECOVERY, assert_everything_works};
+
+/// Of a store that believes the authority of all these servers.
+fn trusting(server: &RedisServer) -> StoreBuilder {
+    Store::builder().tls_roots(ca(server)).deadline(Duration::from_secs(2))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_cluster_a_slot_moves_and_a_killed_node_is_replaced() {
+    let _watched = watch();
+    let mut cluster = block_in_place(tls_cluster);
+    let (url, builder) = (cluster_url(&cluster), trusting(cluster.node(0)));
+    assert!(url.starts_with("rediss-cluster://"), "{url}");
+    everything_works(builder.clone(), &url).await;
+    everything_works(builder.clone(), &format!("{url}?read_from_replicas=true")).await;
+
+    let before = block_in_place(|| cluster.keys());
+    let store = builder.connect(&url).await.expect("a store");
+    let values = store.values("moving");
+    let count = async || values.increment("n", 1, MINUTE).await;
+    assert_eq!(count().await, Ok(1));
+    let (slot, to) = block_in_place(|| {
+        let keys = cluster.keys();
+        let key = keys.iter().find(|key| !before.contains(key)).expect("the counter");
+        let slot = cluster.slot_of(key);
+        let to = (cluster.primary_of_slot(slot) + 1) % 3;
+        cluster.begin_migration(slot, to);
+        assert!(cluster.migrate_keys(slot, to) > 0);
+        (slot, to)
+    });
+    assert_eq!(count().await, Ok(2), "ASK is followed");
+    block_in_place(|| cluster.finish_migration(slot, to));
+    assert_eq!(count().await, Ok(3), "MOVED is followed");
+
+    // What its replica has not heard of yet would be gone.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    block_in_place(|| {
+        cluster.kill(to);
+        cluster.wait_until_whole();
+    });
+    within(RECOVERY, "service is whole", async || store.health().is_up()).await;
+    assert_eq!(count().await, Ok(4), "the replica had it too");
+    assert_everything_works(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_sentinels_a_failover_on_command() {
+    let _watched = watch();
+    let sentinels = block_in_place(tls_sentinels);
+    let (url, builder) = (sentinel_url(&sentinels), trusting(sentinels.node(0)));
+    assert!(url.starts_with("rediss-sentinel://"), "{url}");
+    everything_works(builder.clone(), &url).await;
+    let store = builder.connect(&url).await.expect("a store");
+    let old = block_in_place(|| sentinels.failover());
+    recovery(&sentinels, &store, old).await;
+    assert_everything_works(&store).await;
+    block_in_place(|| sentinels.wait_until_whole());
+    assert!(store.health().is_up());
+}
