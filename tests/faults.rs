@@ -3,7 +3,7 @@
 //! A row is a fault (`faults/rows.rs`), a column a layer under one of its policies, or a tool
 //! (`faults/columns.rs`). Each cell is a test, `row::column`; the cells of a row are run together, once,
 //! on one server, by whichever of its tests comes first. `docs/faults.md` is written from the same
-//! table. What is asserted of times is said at the constants in `faults/bench.rs`.
+//! table. What is asserted of times is said at the constants in `faults/bench.rs` and `faults/stands.rs`.
 
 #![expect(clippy::disallowed_methods, reason = "what is tested is how much time passes")]
 
@@ -19,18 +19,22 @@ mod numbers;
 mod page;
 #[path = "faults/permits.rs"]
 mod permits;
+#[path = "faults/report.rs"]
+mod report;
 #[path = "faults/rows.rs"]
 mod rows;
 #[path = "faults/special.rs"]
 mod special;
+#[path = "faults/stands.rs"]
+mod stands;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bench::{Report, message};
 use columns::Column;
+use report::{Report, message};
 use rows::Row;
 
 /// A module for each row, with a test for each column.

@@ -16,9 +16,9 @@ use tower_redis_kit::rate_limit::{Fallback, Header, Quota, RateLimitLayer};
 use tower_redis_kit::token::{InvalidToken, RevocationLayer, Token};
 use tower_redis_kit::{Store, StoreError};
 
-use crate::bench::median;
 use crate::columns::token_of;
 use crate::common::{request, within};
+use crate::stands::median;
 use crate::{alone, runtime};
 
 const REFUSAL: Duration = Duration::from_micros(10);

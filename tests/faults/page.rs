@@ -6,7 +6,8 @@ use std::process::Command;
 use std::{env, fs};
 
 use crate::columns::{COLUMNS, Column, Seen, Why};
-use crate::rows::{Cell, ROWS, Row};
+use crate::rows::{ROWS, Row};
+use crate::stands::Cell;
 
 /// Set to write the page anew.
 const WRITE: &str = "WRITE_FAULTS_PAGE";

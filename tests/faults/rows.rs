@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use support::RedisServer;
 use tower_redis_kit::StoreError;
 
-use crate::bench::{Bench, DEADLINE, Report, Way, away};
+use crate::bench::{Bench, Way, away};
 use crate::columns::{COLUMNS, Column, Seen, Why};
+use crate::report::Report;
 use crate::special;
+use crate::stands::{Cell, DEADLINE, always};
 
 use Column::*;
 use Seen::{Absent, Policy, Served, Taken};
@@ -24,13 +26,6 @@ pub(crate) struct Row {
     pub(crate) text: &'static str,
     pub(crate) cell: fn(Column) -> Cell,
     pub(crate) run: Run,
-}
-
-/// What a column answers: the first call of a fault, and those after it.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) struct Cell {
-    pub(crate) first: &'static [Seen],
-    pub(crate) then: &'static [Seen],
 }
 
 pub(crate) enum Run {
@@ -504,10 +499,6 @@ impl Row {
     }
 }
 
-pub(crate) fn always(seen: &'static [Seen]) -> Cell {
-    Cell { first: seen, then: seen }
-}
-
 fn lost(_: Column) -> Cell {
     always(&[Policy(Unavailable)])
 }
@@ -534,7 +525,7 @@ fn forbid(bench: &mut Bench, rule: &str) {
 
 /// Removes what each column has in the store, and puts something else there.
 fn tamper(bench: &mut Bench, script: &str) {
-    for stand in &bench.stands {
+    for stand in bench.stands() {
         let script = format!("redis.call('DEL', KEYS[1]) {script}");
         bench.server.command(&["EVAL", &script, "1", &stand.key(&bench.server)]);
     }
@@ -556,25 +547,25 @@ async fn partly(row: &'static Row, it: &'static Partly) -> Report {
     for number in 0..ASKED {
         for (column, best) in best.iter_mut().enumerate() {
             (it.before_each)(&mut bench);
-            let stand = &bench.stands[column];
+            let stand = &bench.stands()[column];
             let began = Instant::now();
-            let Some(seen) = bench.report.cell(stand.column, stand.ask()).await else { continue };
+            let Some(seen) = bench.report().cell(stand.column, stand.ask()).await else { continue };
             *best = (*best).min(began.elapsed());
             let Cell { first, then } = (row.cell)(stand.column);
             let expected = if number == 0 { first } else { then };
-            bench.report.expect(stand, &format!("call {}", number + 1), seen, expected);
+            bench.report().expect(stand, &format!("call {}", number + 1), seen, expected);
         }
     }
-    for stand in &bench.stands {
+    for stand in bench.stands() {
         let best = best[stand.column as usize];
         if best > DEADLINE {
-            bench.report.problem(stand.column, format!("{best:?} at its best"));
+            bench.report().problem(stand.column, format!("{best:?} at its best"));
         }
         let Cell { first, then } = (row.cell)(stand.column);
         let opens = [first, then].concat().contains(&Policy(Unavailable)) || first != then;
         if !opens && !stand.store.health().is_up() {
             let why = format!("the breaker is open: {:?}", stand.store.health());
-            bench.report.problem(stand.column, why);
+            bench.report().problem(stand.column, why);
         }
     }
     if !it.tampers {
@@ -591,5 +582,5 @@ async fn partly(row: &'static Row, it: &'static Partly) -> Report {
         "slowest column's best {:?}; recovery {recovery:?}",
         best.iter().max().unwrap()
     ));
-    bench.report
+    bench.columns.report
 }
