@@ -59,6 +59,15 @@ pub(super) enum Role {
     Replica,
 }
 
+/// What the other nodes are asked for when one of several has failed.
+#[derive(Clone, Copy)]
+enum Others {
+    /// Writes are done where they can be.
+    GoOn,
+    /// Nobody waits for what is of no use without the rest.
+    InVain,
+}
+
 /// How many redirections one request follows at once; the nodes may not agree yet, so from then on
 /// there is a pause before each.
 const REDIRECTS: usize = 2;
@@ -204,12 +213,13 @@ impl Shared {
                 let slot = commands.iter().find_map(Command::key).map(slot);
                 self.routed(slot, request, lane, false, by).await
             }
-            Request::Together(commands) => {
-                self.together(commands, lane, from_replica, by).await.map(Value::Array)
-            }
+            Request::Together(commands) => self
+                .together(commands, lane, from_replica, by, Others::GoOn)
+                .await
+                .map(Value::Array),
             Request::GetAll(keys) => {
                 let gets: Vec<_> = keys.iter().map(|key| Command::new("GET").arg(key)).collect();
-                let found = self.together(&gets, lane, from_replica, by).await?;
+                let found = self.together(&gets, lane, from_replica, by, Others::InVain).await?;
                 found.into_iter().map(as_by_mget).collect::<Result<_, _>>().map(Value::Array)
             }
         }
@@ -222,6 +232,7 @@ impl Shared {
         lane: Lane,
         from_replica: bool,
         by: Instant,
+        others: Others,
     ) -> Result<Vec<Value>, StoreError> {
         let mut groups: Vec<(Arc<Node>, Vec<usize>)> = Vec::new();
         for (index, command) in commands.iter().enumerate() {
@@ -239,9 +250,13 @@ impl Shared {
                 Err(failed) => Err(self.noted(failed.error)),
             }
         });
+        let parts = match others {
+            Others::GoOn => join_all(sent).await.into_iter().collect::<Result<Vec<_>, _>>()?,
+            Others::InVain => try_join_all(sent).await?,
+        };
         let mut replies = vec![Value::Nil; commands.len()];
-        for ((_, group), part) in groups.iter().zip(join_all(sent).await) {
-            for (index, reply) in group.iter().zip(part?) {
+        for ((_, group), part) in groups.iter().zip(parts) {
+            for (index, reply) in group.iter().zip(part) {
                 replies[*index] = reply;
             }
         }
