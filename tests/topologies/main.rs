@@ -6,15 +6,26 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../faults/columns.rs"]
+#[allow(dead_code, reason = "what the page of faults says of them is not needed here")]
+mod columns;
+#[path = "../faults/report.rs"]
+#[allow(dead_code, reason = "here each fault is one test, and not one for each column")]
+mod report;
+#[path = "../faults/stands.rs"]
+mod stands;
+
 mod cluster;
 mod connect;
 mod credentials;
 mod environment;
 mod everywhere;
+mod policies;
 mod purge;
 mod sentinel;
 mod servers;
 mod shown;
+mod slots;
 mod tls;
 
 use std::future::Future;
@@ -34,6 +45,12 @@ use tower_redis_kit::{Store, StoreLayer};
 
 /// How soon service is whole again after the servers are.
 const RECOVERY: Duration = Duration::from_secs(3);
+
+/// What a call may take beyond its deadline, on a machine that does other things as well.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// What a call takes at most, at the median, once it is known that its node is away.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 const MINUTE: Duration = Duration::from_secs(60);
 

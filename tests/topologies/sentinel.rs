@@ -8,10 +8,19 @@ use support::Sentinels;
 use tokio::task::{JoinHandle, block_in_place};
 use tower_redis_kit::{Store, StoreError};
 
+use crate::columns::{
+    Seen::{self, Policy, Served, Taken},
+    Why::{Timeout, Unavailable},
+};
 use crate::common::within;
+use crate::policies::{IMPATIENT, PATIENT, asked_during, assert_policies};
+use crate::policies::{assert_served_again, assert_whole_again, behind};
 use crate::servers::{guarded_sentinels, sentinel_url};
 use crate::shown::{assert_nothing_secret, watch};
 use crate::{MINUTE, RECOVERY, app, assert_layers_work, timed, token_of};
+
+/// A lock that was given to nobody who heard of it is taken for its time.
+const CHANGING: &[Seen] = &[Served, Policy(Timeout), Policy(Unavailable), Taken];
 
 /// What one caller was told who increments a counter all the time.
 #[derive(Default)]
@@ -90,13 +99,20 @@ async fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
     let _watched = watch();
     let mut sentinels = block_in_place(guarded_sentinels);
     let store = service(&sentinels).await;
+    let columns = behind(&sentinels).await;
     let counting = Counting::start(&store);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let old = block_in_place(|| sentinels.kill_primary());
+    let old = block_in_place(|| {
+        sentinels.set_patience(PATIENT);
+        sentinels.kill_primary()
+    });
     let (outcome, time) = timed(store.is_revoked(token_of("t"))).await;
     outcome.expect_err("it is dead");
     assert!(time < Duration::from_millis(150), "{time:?}");
+    assert_policies(&columns, None, StoreError::is_refused).await;
+    block_in_place(|| sentinels.set_patience(IMPATIENT));
     recovery(&sentinels, &store, old).await;
+    assert_whole_again(&columns, sentinels.node(1 - old)).await;
     let kept = store.values("kept");
     kept.set("after", &1, 10 * MINUTE).await.expect("acknowledged by the new primary");
     block_in_place(|| {
@@ -104,6 +120,7 @@ async fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
         sentinels.wait_until_whole();
     });
     assert_eq!(kept.get("after").await, Ok(Some(1)));
+    assert_whole_again(&columns, sentinels.node(1 - old)).await;
     let counted = counting.stop().await;
     assert_never_twice(&counted);
     let last = counted.told.last().copied();
@@ -116,15 +133,26 @@ async fn a_hung_primary_is_replaced_while_a_sentinel_hangs_too() {
     let _watched = watch();
     let sentinels = block_in_place(guarded_sentinels);
     let store = service(&sentinels).await;
+    let columns = behind(&sentinels).await;
     let counting = Counting::start(&store);
-    sentinels.sentinels()[0].pause();
-    let old = block_in_place(|| sentinels.pause_primary());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let old = block_in_place(|| {
+        sentinels.set_patience(PATIENT);
+        sentinels.sentinels()[0].pause();
+        sentinels.primary()
+    });
+    assert_policies(&columns, Some(sentinels.node(old)), StoreError::is_timeout).await;
+    block_in_place(|| sentinels.set_patience(IMPATIENT));
     recovery(&sentinels, &store, old).await;
+    assert_whole_again(&columns, sentinels.node(1 - old)).await;
     sentinels.sentinels()[0].resume();
     block_in_place(|| {
         sentinels.resume(old);
+        // One has missed that.
+        sentinels.set_patience(IMPATIENT);
         sentinels.wait_until_whole();
     });
+    assert_whole_again(&columns, sentinels.node(1 - old)).await;
     store.values("kept").set("after", &1, MINUTE).await.expect("the new primary is kept to");
     assert_never_twice(&counting.stop().await);
     assert_layers_work(&app(&store, 2)).await;
@@ -135,12 +163,20 @@ async fn a_failover_on_command_and_no_sentinels_at_all() {
     let _watched = watch();
     let mut sentinels = block_in_place(guarded_sentinels);
     let store = service(&sentinels).await;
+    let columns = behind(&sentinels).await;
     let counting = Counting::start(&store);
     // One is dead: the others will do.
     block_in_place(|| sentinels.kill_sentinel(2));
-    let old = block_in_place(|| sentinels.failover());
+    // What the old one acknowledges once its successor is chosen is gone: no ledger can be balanced.
+    let old = asked_during(&columns, CHANGING, || {
+        let old = sentinels.failover();
+        sentinels.wait_for_failover(old);
+        old
+    });
     recovery(&sentinels, &store, old).await;
+    assert_served_again(&columns).await;
     block_in_place(|| sentinels.wait_until_whole());
+    drop(columns);
     assert_never_twice(&counting.stop().await);
     assert_layers_work(&app(&store, 2)).await;
 

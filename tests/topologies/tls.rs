@@ -45,9 +45,8 @@ async fn on_a_cluster_a_slot_moves_and_a_killed_node_is_replaced() {
     block_in_place(|| cluster.finish_migration(slot, to));
     assert_eq!(count().await, Ok(3), "MOVED is followed");
 
-    // What its replica has not heard of yet would be gone.
-    tokio::time::sleep(Duration::from_millis(100)).await;
     block_in_place(|| {
+        cluster.node(to + 3).wait_to_have_all_of(cluster.node(to));
         cluster.kill(to);
         cluster.wait_until_whole();
     });

@@ -28,6 +28,7 @@ mod port;
 mod process;
 pub mod proxy;
 mod redis_server;
+mod replication;
 mod sentinels;
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,6 @@
 //! Private Redis clusters.
 
+mod nodes;
 mod slots;
 mod view;
 
@@ -167,34 +168,6 @@ impl RedisCluster {
     pub fn slot_of(&self, key: &str) -> u16 {
         let node = self.running().next().expect("no node runs");
         self.nodes[node].query(&["CLUSTER", "KEYSLOT", key])
-    }
-
-    /// Kills a node at once, and waits until it is gone.
-    pub fn kill(&mut self, node: usize) {
-        self.nodes[node].stop();
-    }
-
-    /// Starts a node again, on the same port and with the same identity, but without its keys.
-    pub fn restart(&mut self, node: usize) {
-        self.nodes[node].start_again();
-        self.before[node] = Counts::default();
-    }
-
-    /// Starts a node again, on the same port and with its keys, which take it about so long to load:
-    /// see [`RedisServer::loading`].
-    pub fn loading(&mut self, node: usize, duration: Duration) {
-        self.nodes[node].loading(duration);
-        self.before[node] = Counts::default();
-    }
-
-    /// Stops a node in its tracks: connections stay open, nothing is answered.
-    pub fn pause(&self, node: usize) {
-        self.nodes[node].pause();
-    }
-
-    /// Lets a paused node go on.
-    pub fn resume(&self, node: usize) {
-        self.nodes[node].resume();
     }
 
     /// All keys of all primaries, sorted.

@@ -11,9 +11,18 @@ impl RedisCluster {
     /// Moves a slot to another primary, with its keys, while clients go on.
     #[track_caller]
     pub fn migrate_slot(&self, slot: u16, to: usize) {
-        self.begin_migration(slot, to);
-        self.migrate_keys(slot, to);
-        self.finish_migration(slot, to);
+        self.gather_slots([slot], to);
+    }
+
+    /// Moves those of these slots to a primary, with their keys, that it does not have yet.
+    #[track_caller]
+    pub fn gather_slots(&self, slots: impl IntoIterator<Item = u16>, to: usize) {
+        for slot in slots.into_iter().filter(|slot| self.primary_of_slot(*slot) != to) {
+            self.begin_migration(slot, to);
+            self.migrate_keys(slot, to);
+            self.assign(slot, to);
+        }
+        self.wait_until_whole();
     }
 
     /// Opens a slot for its move to another primary: from now on, the slot's primary answers `ASK`
@@ -54,13 +63,17 @@ impl RedisCluster {
     /// from now on the old one answers `MOVED`.
     #[track_caller]
     pub fn finish_migration(&self, slot: u16, to: usize) {
+        self.assign(slot, to);
+        self.wait_until_whole();
+    }
+
+    fn assign(&self, slot: u16, to: usize) {
         let (slot, id) = (slot.to_string(), &self.ids[to]);
         // The new primary comes first: should the old one let go before, nobody has the slot.
         let others = self.primaries().into_iter().filter(|&node| node != to);
         for node in [to].into_iter().chain(others) {
             self.node(node).command(&["CLUSTER", "SETSLOT", &slot, "NODE", id]);
         }
-        self.wait_until_whole();
     }
 }
 

@@ -147,6 +147,16 @@ impl Sentinels {
         hurry(sentinel);
     }
 
+    /// How long a node may be silent from now on before it is replaced: [`SentinelSetup::down_after`],
+    /// if nothing else is said.
+    #[track_caller]
+    pub fn set_patience(&self, patience: Duration) {
+        let millis = patience.as_millis().to_string();
+        for sentinel in self.running_sentinels() {
+            sentinel.command(&["SENTINEL", "SET", NAME, "down-after-milliseconds", &millis]);
+        }
+    }
+
     /// Has the sentinels replace a primary that is well, and returns its number as soon as they have
     /// chosen a replica to take over. It becomes a replica.
     ///
