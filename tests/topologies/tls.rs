@@ -25,7 +25,6 @@ async fn on_a_cluster_a_slot_moves_and_a_killed_node_is_replaced() {
     let (url, builder) = (cluster_url(&cluster), trusting(cluster.node(0)));
     assert!(url.starts_with("rediss-cluster://"), "{url}");
     everything_works(builder.clone(), &url).await;
-    everything_works(builder.clone(), &format!("{url}?read_from_replicas=true")).await;
 
     let before = block_in_place(|| cluster.keys());
     let store = builder.connect(&url).await.expect("a store");
