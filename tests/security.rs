@@ -5,6 +5,9 @@
 
 mod common;
 
+#[path = "security/memory.rs"]
+mod memory;
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
@@ -16,15 +19,15 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use common::{behind_all_layers, field, get, redis_under, request, send, text, unique};
+use common::{behind_all_layers, redis_under, request, send, text, unique};
 use http::header::{CACHE_CONTROL, SET_COOKIE};
 use http::{Method, Response, Uri};
 use support::RedisServer;
-use tower_redis_kit::cache::{Cache, CacheLayer, CacheTags};
-use tower_redis_kit::rate_limit::{Header, Key, Quota, RateLimitLayer};
-use tower_redis_kit::session::{Session, SessionError, SessionLayer};
+use tower_redis_kit::cache::{Cache, CacheTags};
+use tower_redis_kit::rate_limit::Key;
+use tower_redis_kit::session::{Session, SessionError};
 use tower_redis_kit::token::{InvalidToken, Subject, Token};
-use tower_redis_kit::{Store, StoreError, StoreLayer};
+use tower_redis_kit::{Store, StoreError};
 
 /// Part of everything that is secret here.
 const MARK: &str = "S3CRET";
@@ -327,88 +330,6 @@ async fn every_key_of_every_tool_has_an_end() {
     for noun in ["limit", "session", "revoked", "response", "tagged", "purged", "value", "lock"] {
         assert!(nouns.contains(noun), "{noun} is not among {nouns:?}");
     }
-}
-
-/// Everything that a stranger can make the store in process keep.
-async fn assert_memory_has_an_end(identities: u32) {
-    const CAPACITY: usize = 1 << 20;
-    let store = Store::builder().memory_capacity(CAPACITY).memory();
-    let limit = RateLimitLayer::new("api", Quota::per_day(10), Header::new("x-api-key"));
-    let insert = async |session: Session| session.insert("a", 1).await;
-    let limited = Router::new()
-        .fallback(async || [(CACHE_CONTROL, "max-age=60")])
-        .layer(CacheLayer::new())
-        .layer(limit)
-        .layer(StoreLayer::new(store.clone()));
-    let sessions = Router::new()
-        .fallback(insert)
-        .layer(SessionLayer::new())
-        .layer(StoreLayer::new(store.clone()));
-    let values = store.values("v");
-    let before = resident();
-    let (mut begun, mut refused) = (0, 0);
-    for number in 0..identities {
-        if number % 50_000 == 0 {
-            println!("strangers: {number} of {identities}");
-        }
-        let name = format!("{number:x}");
-        values.set(&name, &name, MINUTE).await.expect("stored");
-        let response: Response<Body> =
-            send(&limited, request("GET", &format!("/{name}"), &[("x-api-key", &name)])).await;
-        assert_eq!(response.status(), 200);
-        assert!(field(response.headers(), "ratelimit").contains("r=9"));
-        text(response).await;
-        let response: Response<Body> = send(&sessions, get("/")).await;
-        match response.status().as_u16() {
-            200 => begun += 1,
-            503 => refused += 1,
-            other => panic!("{other}"),
-        }
-    }
-    assert!(begun > 500 && refused > begun, "{begun} sessions, {refused} refused");
-    let used = store.info().await.unwrap().memory.used.unwrap().0;
-    assert!(used <= CAPACITY as u64, "{used} bytes");
-    let grown = resident().saturating_sub(before);
-    println!("{identities} identities: {used} bytes by its own count, {grown} by the system's");
-    assert!(grown < 24 << 20, "{grown} bytes more than before");
-}
-
-/// Bytes of memory that the process has.
-fn resident() -> u64 {
-    let Ok(status) = fs::read_to_string("/proc/self/status") else { return 0 };
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.expect("Linux says it") * 1024
-}
-
-#[tokio::test]
-async fn strangers_leave_memory_under_its_cap() {
-    if is_alone("strangers_leave_memory_under_its_cap") {
-        assert_memory_has_an_end(8_000).await;
-    }
-}
-
-#[tokio::test]
-#[ignore = "minutes: scripts/test --long"]
-async fn a_quarter_of_a_million_strangers_leave_memory_under_its_cap() {
-    if is_alone("a_quarter_of_a_million_strangers_leave_memory_under_its_cap") {
-        assert_memory_has_an_end(250_000).await;
-    }
-}
-
-/// Whether this process runs one test alone. If not, such a process runs it: what the system says of
-/// a process's memory is about all of its tests.
-fn is_alone(test: &str) -> bool {
-    const ALONE: &str = "TOWER_REDIS_KIT_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let run = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--include-ignored", "--nocapture"])
-        .env(ALONE, "1")
-        .status();
-    assert!(run.unwrap().success(), "it failed in a process of its own");
-    false
 }
 
 /// The code of every source file, without comments and tests.
