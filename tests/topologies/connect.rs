@@ -43,7 +43,7 @@ async fn a_silent_network_is_a_timeout() {
         let (error, time) = timed(refusal(url)).await;
         assert!(error.is_timeout(), "{url}: {error}");
         assert!(error.to_string().contains(&proxy.addr().to_string()), "{url}: {error}");
-        assert!(time.as_millis() < 2500, "{url}: {time:?}");
+        assert!(time.as_millis() < 3500, "{url}: {time:?}");
     });
     futures_join(asked).await;
 }

@@ -9,6 +9,8 @@ mod common;
 #[path = "../faults/columns.rs"]
 #[allow(dead_code, reason = "what the page of faults says of them is not needed here")]
 mod columns;
+#[path = "../faults/permits.rs"]
+mod permits;
 #[path = "../faults/report.rs"]
 #[allow(dead_code, reason = "here each fault is one test, and not one for each column")]
 mod report;
