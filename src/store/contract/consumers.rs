@@ -54,18 +54,18 @@ pub(super) async fn each_group_gets_every_entry_once(store: Store) {
 }
 
 pub(super) async fn what_is_not_done_in_time_is_handed_out_again(store: Store) {
-    let soon = Duration::from_millis(100);
+    let soon = Duration::from_millis(1_000);
     append(&store, 0..4, 100).await;
     let handed = consume(&store, ["mail", "one"], 3, soon).await;
     assert_eq!(done(&store, "mail", &handed[1..2]).await, 1);
     assert_eq!(done(&store, "mail", &handed[1..2]).await, 0);
     assert_eq!(done(&store, "other", &handed).await, 0);
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     let again = consume(&store, ["mail", "two"], 10, soon).await;
     assert_eq!(numbers(&again), [0, 2, 3]);
     assert!(consume(&store, ["mail", "one"], 10, MINUTE).await.is_empty());
     assert_eq!(done(&store, "mail", &again).await, 3);
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert!(consume(&store, ["mail", "one"], 10, soon).await.is_empty());
 }
 

@@ -33,11 +33,11 @@ pub(super) async fn a_lock_has_one_holder_until_it_is_released(store: Store) {
 
 pub(super) async fn a_lock_is_held_for_its_time_from_the_last_renewal_on(store: Store) {
     let [ada, bob] = [Holder::random(), Holder::random()];
-    assert!(acquire(&store, "a", ada, Duration::from_millis(150)).await.is_some());
-    assert!(renew(&store, "a", ada, Duration::from_millis(500)).await);
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert!(acquire(&store, "a", ada, Duration::from_millis(1_000)).await.is_some());
+    assert!(renew(&store, "a", ada, Duration::from_millis(2_000)).await);
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(acquire(&store, "a", bob, MINUTE).await, None);
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert!(!renew(&store, "a", ada, MINUTE).await);
     assert!(!release(&store, "a", ada).await);
     assert!(acquire(&store, "a", bob, MINUTE).await.is_some());

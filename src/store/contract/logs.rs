@@ -67,11 +67,11 @@ pub(super) async fn a_log_is_kept_by_being_written_to(store: Store) {
         let append = Append { log: log("a"), entry: "x".into(), max_len: 10, retention };
         async { store.ask(append).await.unwrap().unwrap() }
     };
-    append(Duration::from_millis(150)).await;
-    append(Duration::from_millis(400)).await;
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    append(Duration::from_millis(600)).await;
+    append(Duration::from_millis(1_600)).await;
+    tokio::time::sleep(Duration::from_millis(650)).await;
     assert_eq!(length(&store, "a").await, 2);
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(length(&store, "a").await, 0);
 }
 

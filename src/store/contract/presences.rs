@@ -29,14 +29,14 @@ fn are(who: &[&str]) -> (u64, Vec<String>) {
 pub(super) async fn somebody_is_present_for_a_while(store: Store) {
     assert_eq!(present(&store, 10).await, are(&[]));
     leave(&store, "ada").await;
-    touch(&store, "ada", Duration::from_millis(200)).await;
+    touch(&store, "ada", Duration::from_millis(1_000)).await;
     touch(&store, "bob", 2 * MINUTE).await;
     touch(&store, "cy", MINUTE).await;
     assert_eq!(present(&store, 10).await, are(&["bob", "cy", "ada"]));
     assert_eq!(present(&store, 2).await, (3, are(&["bob", "cy"]).1));
     assert_eq!(present(&store, 0).await, (3, vec![]));
     assert_eq!(present(&store, u64::MAX).await, are(&["bob", "cy", "ada"]));
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(present(&store, 10).await, are(&["bob", "cy"]));
     leave(&store, "bob").await;
     assert_eq!(present(&store, 10).await, are(&["cy"]));
@@ -44,11 +44,11 @@ pub(super) async fn somebody_is_present_for_a_while(store: Store) {
 
 pub(super) async fn the_last_touch_counts(store: Store) {
     touch(&store, "ada", MINUTE).await;
-    touch(&store, "bob", Duration::from_millis(100)).await;
+    touch(&store, "bob", Duration::from_millis(1_000)).await;
     touch(&store, "bob", 2 * MINUTE).await;
-    touch(&store, "ada", Duration::from_millis(100)).await;
+    touch(&store, "ada", Duration::from_millis(1_000)).await;
     assert_eq!(present(&store, 10).await, are(&["bob", "ada"]));
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(present(&store, 10).await, are(&["bob"]));
     touch(&store, "ada", Duration::MAX).await;
     assert_eq!(present(&store, 10).await, are(&["ada", "bob"]));

@@ -32,11 +32,11 @@ async fn keep(store: &Store, name: &str, tags: &[&str], seen: LastPurge) -> bool
 pub(super) async fn a_stored_response_is_there_until_it_expires(store: Store) {
     let seen = look_up(&store, "a").await.last_purge;
     let (response, uri) = (named("a"), named("a"));
-    let stored = self::response(&store, Duration::from_millis(300));
+    let stored = self::response(&store, Duration::from_millis(1_000));
     let keep = StoreResponse { response, uri, tags: vec![], stored: stored.clone(), seen };
     assert!(store.ask(keep).await.unwrap());
     assert_eq!(look_up(&store, "a").await.response, Some(stored));
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(look_up(&store, "a").await.response, None);
 }
 

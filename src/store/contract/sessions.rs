@@ -63,13 +63,13 @@ pub(super) async fn a_session_is_there_until_it_is_ended(store: Store) {
 pub(super) async fn a_session_is_kept_by_being_loaded(store: Store) {
     let id = named("a session");
     let record = record(&store, "user", 7);
-    let time_to_live = Duration::from_millis(150);
+    let time_to_live = Duration::from_millis(1_000);
     store.ask(CreateSession { id, record, time_to_live }).await.unwrap();
-    let keep = LoadSession { id, idle: Duration::from_millis(400), max_size: MAX_SIZE };
+    let keep = LoadSession { id, idle: Duration::from_millis(2_000), max_size: MAX_SIZE };
     assert!(store.ask(keep.clone()).await.unwrap().is_some());
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert!(store.ask(keep.clone()).await.unwrap().is_some());
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(2_050)).await;
     assert!(store.ask(keep).await.unwrap().is_none());
 }
 

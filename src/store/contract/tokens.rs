@@ -9,10 +9,10 @@ pub(super) async fn a_revoked_token_is_remembered_for_its_time(store: Store) {
     let token = named("a token");
     let check = CheckRevoked { token, subject: None };
     assert!(!store.ask(check.clone()).await.unwrap().token);
-    let time_to_live = Duration::from_millis(300);
+    let time_to_live = Duration::from_millis(1_000);
     store.ask(RevokeToken { token, time_to_live }).await.unwrap();
     assert!(store.ask(check.clone()).await.unwrap().token);
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert!(!store.ask(check).await.unwrap().token);
 }
 

@@ -31,11 +31,11 @@ async fn increment(store: &Store, text: &str, by: i64) -> Option<i64> {
 }
 
 pub(super) async fn a_value_is_there_until_it_expires(store: Store) {
-    assert!(store.ask(store_value("a", "one", Duration::from_millis(300))).await.unwrap());
+    assert!(store.ask(store_value("a", "one", Duration::from_millis(1_000))).await.unwrap());
     assert!(store.ask(store_value("b", "", MINUTE)).await.unwrap());
     let both = load(&store, &["b", "none", "a"]).await;
     assert_eq!(both, [Some("".into()), None, Some("one".into())]);
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(load(&store, &["a"]).await, [None]);
     assert!(store.ask(store_value("b", "two", MINUTE)).await.unwrap());
     assert_eq!(load(&store, &["b"]).await, [Some("two".into())]);
@@ -119,12 +119,12 @@ pub(super) async fn a_counter_counts_what_every_caller_adds(store: Store) {
 }
 
 pub(super) async fn a_counter_ends_after_its_time_however_often_it_is_added_to(store: Store) {
-    let time_to_live = Duration::from_millis(300);
+    let time_to_live = Duration::from_millis(2_000);
     let add = || store.ask(Increment { place: place("a"), by: 1, time_to_live });
     assert_eq!(add().await.unwrap(), Some(1));
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(add().await.unwrap(), Some(2));
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(add().await.unwrap(), Some(1));
 }
 
