@@ -138,7 +138,8 @@ async fn assert_layers_work(app: &Router) {
     let mut jar = String::new();
     for visit in 1..=3 {
         let response = with_cookie(app, "/session", &jar).await;
-        assert_eq!(response.status(), StatusCode::OK, "{response:?}");
+        let error = response.extensions().get::<tower_redis_kit::StoreError>();
+        assert_eq!(response.status(), StatusCode::OK, "{response:?} {error:?}");
         jar = cookie(response.headers()).unwrap_or(jar);
         assert_eq!(text(response).await, visit.to_string());
     }

@@ -179,6 +179,25 @@ impl Sentinels {
         })
     }
 
+    /// As [`failover`](Sentinels::failover), and waits until it is done. One that a busy machine was too slow
+    /// for, so that it was given up, is begun again.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is not done within 20 seconds.
+    #[track_caller]
+    pub fn fail_over(&self) -> usize {
+        let old = self.failover();
+        self.wait_for("a failover to its end", || {
+            if self.agreed()? != old {
+                return Ok(old);
+            }
+            let sentinel = self.running_sentinels().next().ok_or("no sentinel runs")?;
+            let answer = sentinel.try_query::<String>(&["SENTINEL", "FAILOVER", NAME]);
+            Err(format!("it is still node {old}, {answer:?}"))
+        })
+    }
+
     /// Waits until all running sentinels name another primary than `old`, and it is one, and
     /// returns its number.
     ///
