@@ -13,7 +13,7 @@ use tower_redis_kit::cache::Cache;
 use crate::cluster::{alone, by_the_store, serves, spread};
 use crate::columns::Seen;
 use crate::common::{fields, get, send, text, unique, within};
-use crate::policies::{asked_during, assert_whole_again, on_one_node, slots_of_columns};
+use crate::policies::{PATIENT, asked_during, assert_whole_again, on_one_node, slots_of_columns};
 use crate::servers::{cluster_url, guarded_cluster};
 use crate::shown::watch;
 use crate::{MINUTE, app, cookie, limited, token_of, with_cookie};
@@ -27,6 +27,8 @@ async fn a_node_that_was_not_known_takes_slots_over() {
     let store = patient.connect(&cluster_url(&cluster)).await.expect("a store");
     let app = app(&store, 100_000);
     let kept = spread(&cluster, &store, &app).await;
+    // Or, on a busy machine, nodes take each other for dead.
+    block_in_place(|| cluster.set_patience(PATIENT));
     // By hand, and without a loss: node 0 answers MOVED to where nobody has been yet.
     let stop = Arc::<AtomicBool>::default();
     let mut calls = JoinSet::new();
