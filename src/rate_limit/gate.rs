@@ -12,7 +12,7 @@ use super::limit::LimitSettings;
 use super::refusal::Refusal;
 use super::settle::Settlement;
 use super::{
-    Charge, Fallback, Key, KeyError, LimitBody, Limited, Limits, Violation, WithoutKey, fields,
+    Charge, Fallback, Key, KeyError, KeyFuture, LimitBody, Limited, Limits, Violation, fields,
 };
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
@@ -67,10 +67,10 @@ impl LimitGate {
         let Some(limits) = settings.limits.choose(head) else { return Ok(Plan::Pass) };
         let store = find(settings.store.as_ref(), &head.extensions);
         let store = store.map_err(Refusal::MissingStore)?;
-        let later: Vec<_> =
-            limits.iter().filter_map(|limit| limit.settings().key.later(head)).collect();
-        if !later.is_empty() {
-            let (store, keys) = (store.clone(), keys(head, &limits));
+        let later: SmallVec<[_; 1]> =
+            limits.iter().map(|limit| limit.settings().key.later(head)).collect();
+        if later.iter().any(Option::is_some) {
+            let (store, keys) = (store.clone(), keys(head, &limits, later));
             // Before it is known whether the limit is met: afterwards the request is on its way.
             if limits.iter().any(|limit| limit.settings().settle.is_some()) {
                 self.offer_charge(head, store.clone());
@@ -98,7 +98,7 @@ impl LimitGate {
         key: Result<Option<Key>, KeyError>,
         cost: u32,
     ) -> Result<(), Refusal> {
-        let without_key = if limit.rule.is_shadow { WithoutKey::Pass } else { limit.without_key };
+        let without_key = limit.without_key.of(limit.rule.is_shadow);
         let Some(subject) = without_key.subject(key, &limit.name)? else { return Ok(()) };
         self.asked.push(Asked {
             limit: limit.clone(),
@@ -155,19 +155,21 @@ impl LimitGate {
 }
 
 /// What keys there are, when all are known.
-fn keys(head: &Parts, limits: &Limits) -> Pin<Box<dyn Future<Output = Keys> + Send>> {
-    let key = |limit: &super::Limit| {
-        let extractor = &limit.settings().key;
-        let known = extractor.key(head);
-        let later = extractor.later(head);
+fn keys(
+    head: &Parts,
+    limits: &Limits,
+    later: SmallVec<[Option<KeyFuture>; 1]>,
+) -> Pin<Box<dyn Future<Output = Keys> + Send>> {
+    let keys = limits.iter().zip(later).map(|(limit, later)| {
+        let known = limit.settings().key.key(head);
         async move {
             match later {
                 Some(later) => later.await,
                 None => known,
             }
         }
-    };
-    Box::pin(join_all(limits.iter().map(key).collect::<Vec<_>>()))
+    });
+    Box::pin(join_all(keys.collect::<Vec<_>>()))
 }
 
 impl Asked {

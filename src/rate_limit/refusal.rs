@@ -51,6 +51,11 @@ impl Refusal {
 }
 
 impl WithoutKey {
+    /// A shadow refuses nobody.
+    pub(super) fn of(self, is_shadow: bool) -> WithoutKey {
+        if is_shadow { WithoutKey::Pass } else { self }
+    }
+
     /// Whom a limit counts, if it concerns the request.
     pub(super) fn subject(
         self,

@@ -213,7 +213,7 @@ impl StoreBuilder {
     /// A store in this process.
     #[must_use]
     pub fn memory(self) -> Store {
-        Store::new(Backend::Memory(Arc::new(Memory::new(self.settings.memory_capacity))))
+        Store::new(Backend::Memory(Box::new(Memory::new(self.settings.memory_capacity))))
     }
 
     /// The store at `url`: see [`Store::connect`].

@@ -56,7 +56,7 @@ pub(super) struct Shared {
 }
 
 pub(super) enum Backend {
-    Memory(Arc<Memory>),
+    Memory(Box<Memory>),
     Redis(Arc<Redis>),
 }
 

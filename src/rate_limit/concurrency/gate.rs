@@ -12,7 +12,7 @@ use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
 use crate::rate_limit::body::Tail;
 use crate::rate_limit::refusal::Refusal;
-use crate::rate_limit::{Fallback, Key, KeyError, LimitBody, Limited, Violation, WithoutKey};
+use crate::rate_limit::{Fallback, Key, KeyError, LimitBody, Limited, Violation};
 use crate::store::Asking;
 use crate::store::keys::Subject;
 use crate::store::permits::Permit;
@@ -49,8 +49,7 @@ impl ConcurrencyGate {
         ConcurrencyGate { settings, store, asked, occupied, remaining }
     }
 
-    pub(super) fn plan(&mut self, head: &Parts) -> Planned<Self> {
-        let settings = self.settings.clone();
+    pub(super) fn plan(&mut self, settings: &Settings, head: &Parts) -> Planned<Self> {
         if settings.allowed.as_ref().is_some_and(|allowed| allowed.matches(head)) {
             return Ok(Plan::Pass);
         }
@@ -65,7 +64,7 @@ impl ConcurrencyGate {
 
     fn ask(&mut self, store: &Store, key: Found) -> Planned<Self> {
         let settings = &self.settings;
-        let without_key = if settings.is_shadow { WithoutKey::Pass } else { settings.without_key };
+        let without_key = settings.without_key.of(settings.is_shadow);
         let subject = without_key.subject(key, &settings.semaphore.name)?;
         let Some(subject) = subject else { return Ok(Plan::Pass) };
         let (permit, acquire) = Permit::claim(store, settings.semaphore.clone(), subject);

@@ -38,7 +38,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
         let mut gate = ConcurrencyGate::new(self.settings.clone());
-        let plan = gate.plan(&head);
+        let plan = gate.plan(&self.settings, &head);
         let request = Request::from_parts(head, body);
         ResponseFuture::new(Gated::call(&mut self.inner, request, gate, plan))
     }
