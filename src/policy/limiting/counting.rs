@@ -95,6 +95,7 @@ impl Counting {
     }
 
     /// Brings a state up to `now`; what another algorithm left counts as nothing.
+    #[inline]
     pub(crate) fn bring_up(&self, state: &mut State, now: Timestamp) {
         match (self, &mut *state) {
             (_, State::Blocked { until }) if *until > now => {}
@@ -114,6 +115,7 @@ impl Counting {
     }
 
     /// Whether `cost` fits what is current.
+    #[inline]
     pub(crate) fn admits(&self, current: &State, now: Timestamp, cost: u32) -> bool {
         match (self, current) {
             (Counting::Gcra(it), State::Arrival(at)) => it.admits(*at, now, cost),
@@ -125,6 +127,7 @@ impl Counting {
         }
     }
 
+    #[inline]
     pub(crate) fn charge(&self, current: &mut State, now: Timestamp, cost: u32) {
         match (self, current) {
             (Counting::Gcra(it), State::Arrival(at)) => *at = it.charged(*at, now, cost),
@@ -167,6 +170,7 @@ impl Counting {
     }
 
     /// Where a key stands after an act, as far as anybody may want to know.
+    #[inline]
     pub(crate) fn standing(&self, state: &State, cost: u32, fits: bool) -> Standing {
         match (self, state) {
             (_, State::Arrival(at)) => Standing::Arrival(*at),
@@ -183,6 +187,7 @@ impl Counting {
     }
 
     /// Nothing is known of a limit that was not asked about: [`Standing::Unknown`] may not come here.
+    #[inline]
     pub(crate) fn decide(&self, taken: &Taken, cost: u32) -> Decision {
         let Taken { fits, now, standing } = *taken;
         match (self, standing) {
@@ -223,6 +228,7 @@ impl Counting {
     }
 
     /// From when on the state says no more than none would.
+    #[inline]
     pub(crate) fn expires(&self, state: &State, now: Timestamp) -> Timestamp {
         match (self, state) {
             (_, State::Arrival(at)) => Gcra::expires(*at),

@@ -1,8 +1,8 @@
 //! The generic cell rate algorithm, exact.
 //!
 //! With N requests in W, one request is worth T = W/N, which is seldom a whole number of
-//! microseconds. So times are counted in *ticks* of 1/N µs: a microsecond is N ticks, T is W ticks
-//! and a burst of B is B·W ticks, all integers. Nothing is ever rounded but what is reported.
+//! microseconds. So times are whole microseconds and *ticks* of 1/N µs, of which T has W and a burst of
+//! B has B·W. Nothing is ever rounded but what is reported.
 //!
 //! Source of the algorithm: ITU-T I.371, annex A (virtual scheduling). A token bucket of B tokens
 //! that fills at N/W is the same state, seen from the other side: it holds (now + BT − tat)/T.
@@ -18,13 +18,18 @@ pub(crate) struct Gcra {
     /// N: ticks in a microsecond.
     limit: u32,
     /// W in microseconds, which is also T in ticks.
-    period: u64,
+    period: Divisor,
     /// B: how many requests may come at once.
     burst: u32,
+    /// T.
+    one: Arrival,
+    /// BT.
+    whole: Arrival,
 }
 
-/// The theoretical arrival time: `micros` and `ticks` of 1/N µs. `ticks` is below N.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The theoretical arrival time, or a stretch of time: `micros` and `ticks` of 1/N µs. `ticks` is
+/// below N.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Arrival {
     pub(crate) micros: u64,
     pub(crate) ticks: u32,
@@ -32,33 +37,37 @@ pub(crate) struct Arrival {
 
 impl Gcra {
     pub(crate) fn new(limit: u32, period: u64, burst: u32) -> Gcra {
-        Gcra { limit, period, burst }
+        let worth = |count| split(u128::from(count) * u128::from(period), limit);
+        let (one, whole) = (worth(1), worth(burst));
+        Gcra { limit, period: Divisor::new(period), burst, one, whole }
     }
 
     /// The arrival that a decision at `now` goes by: tat' = max(tat, now).
     ///
     /// No arrival lies further ahead than BT. One that does was left by another clock or a larger
     /// burst, and is brought back, so that it cannot lock its key out.
+    #[inline]
     pub(super) fn current(&self, stored: Option<Arrival>, now: Timestamp) -> Arrival {
         match stored {
-            Some(stored) if stored.micros >= now.0 => {
-                let (ahead, capacity) = (self.ahead(stored, now), self.capacity());
-                let is_sound = ahead <= capacity && stored.ticks < self.limit;
-                if is_sound { stored } else { self.arrival(now, ahead.min(capacity)) }
+            Some(Arrival { micros, ticks }) if micros >= now.0 => {
+                // A state written under a larger N may hold more ticks than this N has.
+                let ticks = ticks.min(self.limit - 1);
+                Arrival { micros, ticks }.min(self.latest(now))
             }
             _ => Arrival { micros: now.0, ticks: 0 },
         }
     }
 
     /// It fits iff now ≥ tat' + cT − BT.
+    #[inline]
     pub(super) fn admits(&self, current: Arrival, now: Timestamp, cost: u32) -> bool {
-        self.ahead(current, now) + self.worth(cost) <= self.capacity()
+        self.plus(current, self.split_worth(cost)) <= self.latest(now)
     }
 
     /// tat = tat' + cT, and no more than all that there is.
+    #[inline]
     pub(super) fn charged(&self, current: Arrival, now: Timestamp, cost: u32) -> Arrival {
-        let ahead = self.ahead(current, now) + self.worth(cost);
-        self.arrival(now, ahead.min(self.capacity()))
+        self.plus(current, self.split_worth(cost)).min(self.latest(now))
     }
 
     /// What has come back by itself since, seen from the arrival that the charge left, is not given
@@ -70,11 +79,14 @@ impl Gcra {
         cost: u32,
         charged: Option<Timestamp>,
     ) -> Arrival {
+        let worth = self.split_worth(cost);
         let left = charged.map(|it| self.ahead(Arrival { micros: it.0, ticks: 0 }, now));
-        let worth = self.worth(cost).min(left.unwrap_or(u128::MAX));
-        self.arrival(now, self.ahead(current, now).saturating_sub(worth))
+        let back = left.map_or(worth, |left| worth.min(left));
+        let Arrival { micros, ticks } = self.minus(self.ahead(current, now), back);
+        Arrival { micros: now.0.saturating_add(micros), ticks }
     }
 
+    #[inline]
     pub(super) fn decide(
         &self,
         after: Arrival,
@@ -83,18 +95,17 @@ impl Gcra {
         allowed: bool,
     ) -> Decision {
         let ahead = self.ahead(after, now);
-        let left = self.capacity().saturating_sub(ahead);
         let retry_after = if allowed {
             Some(Duration::ZERO)
         } else if cost > self.burst {
             None
         } else {
-            Some(self.duration((ahead + self.worth(cost)).saturating_sub(self.capacity())))
+            Some(self.minus(self.plus(ahead, self.split_worth(cost)), self.whole).rounded_up())
         };
         Decision {
             allowed,
-            remaining: divide(left, self.period).0,
-            full_after: self.duration(ahead),
+            remaining: self.in_requests(self.minus(self.whole, ahead)),
+            full_after: ahead.rounded_up(),
             retry_after,
             is_blocked: false,
         }
@@ -102,18 +113,24 @@ impl Gcra {
 
     /// How many requests that were charged for are worth no more than what `arrival` is ahead.
     pub(crate) fn ahead_in_requests(&self, arrival: Arrival, now: Timestamp) -> u64 {
-        divide(self.ahead(arrival, now), self.period).0
+        self.in_requests(self.ahead(arrival, now))
     }
 
     /// How long a state stays of interest: at `arrival` the limit is as if it had never been used.
+    #[inline]
     pub(super) fn expires(arrival: Arrival) -> Timestamp {
         Timestamp(arrival.micros + u64::from(arrival.ticks > 0))
     }
 
     /// What `count` requests are worth, split so that each part fits a Lua number: whole
     /// microseconds, and ticks.
+    #[inline]
     pub(crate) fn split_worth(&self, count: u32) -> Arrival {
-        self.arrival(Timestamp(0), self.worth(count))
+        match count {
+            0 => Arrival::default(),
+            1 => self.one,
+            _ => split(u128::from(count) * u128::from(self.period.value), self.limit),
+        }
     }
 
     pub(crate) fn burst(&self) -> u32 {
@@ -125,46 +142,91 @@ impl Gcra {
         self.limit
     }
 
-    /// What `count` requests are worth, in ticks.
-    fn worth(&self, count: u32) -> u128 {
-        u128::from(count) * u128::from(self.period)
+    /// The latest arrival there may be: now + BT.
+    #[inline]
+    fn latest(&self, now: Timestamp) -> Arrival {
+        let Arrival { micros, ticks } = self.whole;
+        Arrival { micros: now.0.saturating_add(micros), ticks }
     }
 
-    /// BT, in ticks.
-    fn capacity(&self) -> u128 {
-        self.worth(self.burst)
+    /// From `now` to `arrival`.
+    #[inline]
+    fn ahead(&self, arrival: Arrival, now: Timestamp) -> Arrival {
+        match arrival.micros.checked_sub(now.0) {
+            Some(micros) => Arrival { micros, ticks: arrival.ticks.min(self.limit - 1) },
+            None => Arrival::default(),
+        }
     }
 
-    /// The ticks from `now` to `arrival`.
-    fn ahead(&self, arrival: Arrival, now: Timestamp) -> u128 {
-        let Some(micros) = arrival.micros.checked_sub(now.0) else { return 0 };
-        // A state written under a larger N may hold more ticks than this N has.
-        let ticks = arrival.ticks.min(self.limit - 1);
-        u128::from(micros) * u128::from(self.limit) + u128::from(ticks)
+    #[inline]
+    fn plus(&self, arrival: Arrival, time: Arrival) -> Arrival {
+        let micros = arrival.micros.saturating_add(time.micros);
+        match time.ticks.checked_sub(self.limit - arrival.ticks) {
+            Some(ticks) => Arrival { micros: micros.saturating_add(1), ticks },
+            None => Arrival { micros, ticks: arrival.ticks + time.ticks },
+        }
     }
 
-    fn arrival(&self, now: Timestamp, ahead: u128) -> Arrival {
-        let (micros, ticks) = divide(ahead, self.limit.into());
-        Arrival { micros: now.0.saturating_add(micros), ticks: ticks as u32 }
+    /// Nothing, where there is less.
+    #[inline]
+    fn minus(&self, arrival: Arrival, time: Arrival) -> Arrival {
+        let Some(micros) = arrival.micros.checked_sub(time.micros) else {
+            return Arrival::default();
+        };
+        match (arrival.ticks.checked_sub(time.ticks), micros.checked_sub(1)) {
+            (Some(ticks), _) => Arrival { micros, ticks },
+            (None, Some(micros)) => {
+                Arrival { micros, ticks: self.limit - (time.ticks - arrival.ticks) }
+            }
+            (None, None) => Arrival::default(),
+        }
     }
 
-    /// Rounded up to a microsecond.
-    fn duration(&self, ticks: u128) -> Duration {
-        let (micros, rest) = divide(ticks, self.limit.into());
-        Duration::from_micros(micros.saturating_add(u64::from(rest > 0)))
+    /// How many requests a stretch of time is worth, rounded down.
+    #[inline]
+    fn in_requests(&self, time: Arrival) -> u64 {
+        let ticks = u128::from(time.micros) * u128::from(self.limit) + u128::from(time.ticks);
+        self.period.divide(ticks)
     }
 }
 
-/// What it is, capped, and what is left. Nearly always the numbers are small, and that is several times
-/// as fast.
-fn divide(dividend: u128, divisor: u64) -> (u64, u64) {
-    match u64::try_from(dividend) {
-        Ok(dividend) => (dividend / divisor, dividend % divisor),
-        Err(_) => {
-            let divisor = u128::from(divisor);
-            let quotient = u64::try_from(dividend / divisor).unwrap_or(u64::MAX);
-            (quotient, (dividend % divisor) as u64)
-        }
+impl Arrival {
+    /// To a microsecond.
+    #[inline]
+    fn rounded_up(self) -> Duration {
+        Duration::from_micros(self.micros.saturating_add(u64::from(self.ticks > 0)))
+    }
+}
+
+fn split(ticks: u128, limit: u32) -> Arrival {
+    let limit = u128::from(limit);
+    // The rest is below what is a `u32`.
+    let (micros, ticks) = (ticks / limit, (ticks % limit) as u32);
+    Arrival { micros: u64::try_from(micros).unwrap_or(u64::MAX), ticks }
+}
+
+/// A number that others are divided by, again and again: without a division, which is what takes longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Divisor {
+    value: u64,
+    /// ⌊(2^64 − 1)/value⌋.
+    inverse: u64,
+}
+
+impl Divisor {
+    fn new(value: u64) -> Divisor {
+        Divisor { value, inverse: u64::MAX / value }
+    }
+
+    /// Rounded down, and capped.
+    #[inline]
+    fn divide(self, dividend: u128) -> u64 {
+        let Ok(dividend) = u64::try_from(dividend) else {
+            return u64::try_from(dividend / u128::from(self.value)).unwrap_or(u64::MAX);
+        };
+        // Too little by at most 1: the inverse is too little by less than dividend/2^64 would make up for.
+        let quotient = ((u128::from(dividend) * u128::from(self.inverse)) >> 64) as u64;
+        quotient + u64::from(dividend - quotient * self.value >= self.value)
     }
 }
 
@@ -239,6 +301,19 @@ mod tests {
     }
 
     proptest! {
+        /// 1, and what is a power of 2 or next to one, are where an inverse could be off.
+        #[test]
+        fn a_division_is_exact(shift in 0u32..64, off in -1i64..2, dividend: u64, high: u8) {
+            let divisor = (1u64 << shift).saturating_add_signed(off).max(1);
+            let by = Divisor::new(divisor);
+            for dividend in [dividend, dividend % divisor, dividend / divisor * divisor, u64::MAX] {
+                prop_assert_eq!(by.divide(dividend.into()), dividend / divisor);
+            }
+            let large = u128::from(high) << 64 | u128::from(dividend);
+            let exact = u64::try_from(large / u128::from(divisor)).unwrap_or(u64::MAX);
+            prop_assert_eq!(by.divide(large), exact);
+        }
+
         /// In any stretch of time, what was allowed fits the burst plus what came back meanwhile.
         #[test]
         fn never_more_than_burst_plus_rate(
