@@ -10,13 +10,15 @@ use crate::policy::limiting::Decision;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "an allowance may be a refusal"]
 pub struct Allowance {
-    limit: Arc<str>,
     decision: Decision,
+    /// The limit that refuses.
+    refused_by: Option<Arc<str>>,
 }
 
 impl Allowance {
-    pub(super) fn new(limit: Arc<str>, decision: Decision) -> Allowance {
-        Allowance { limit, decision }
+    pub(super) fn new(limit: &Arc<str>, decision: Decision) -> Allowance {
+        let refused_by = (!decision.allowed).then(|| limit.clone());
+        Allowance { decision, refused_by }
     }
 
     /// Whether it was, or of a [peek](super::Limiter::peek) would be, allowed.
@@ -77,12 +79,8 @@ impl Allowance {
     /// # Errors
     /// When it was not allowed.
     pub fn or_limited(self) -> Result<(), Limited> {
-        if self.decision.allowed {
-            return Ok(());
-        }
+        let Some(limit) = self.refused_by else { return Ok(()) };
         let Decision { retry_after, is_blocked, .. } = self.decision;
-        Err(Limited {
-            violations: smallvec![Violation { limit: self.limit, retry_after, is_blocked }],
-        })
+        Err(Limited { violations: smallvec![Violation { limit, retry_after, is_blocked }] })
     }
 }

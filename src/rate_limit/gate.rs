@@ -19,7 +19,7 @@ use crate::observe::{self, Limit as Event};
 use crate::policy::Timestamp;
 use crate::policy::limiting::{Act, Decision, Standing};
 use crate::store::keys::Subject;
-use crate::store::verbs::{self, Take, Verb};
+use crate::store::verbs::{self, Lent, Take, Verb};
 use crate::store_layer::find;
 use crate::{Store, StoreError};
 
@@ -120,8 +120,10 @@ impl LimitGate {
         if self.asked.is_empty() {
             return Plan::Pass;
         }
-        let charges = self.asked.iter().map(Asked::to_store);
-        Plan::Ask(store.ask(Take::new(Act::Take, charges)))
+        Plan::Ask(store.ask(match &*self.asked {
+            [asked] => Take::one(Act::Take, asked.to_store()),
+            all => Take::new(Act::Take, all.iter().map(Asked::to_store)),
+        }))
     }
 
     fn violations(&self) -> impl Iterator<Item = (&Asked, &Decision)> {
@@ -147,7 +149,7 @@ impl LimitGate {
             // What this process counted by itself, nobody can give back.
             let charged = Some(asked.charged?);
             asked.limit.settle.as_ref()?;
-            Some((asked.limit.clone(), verbs::Charge { charged, ..asked.to_store() }))
+            Some((asked.limit.clone(), verbs::Charge { charged, ..asked.to_store().owned() }))
         });
         let reserved: Vec<_> = reserved.collect();
         (!reserved.is_empty()).then(|| Box::new(Settlement::new(store, status, charge, reserved)))
@@ -173,8 +175,8 @@ fn keys(
 }
 
 impl Asked {
-    fn to_store(&self) -> verbs::Charge {
-        verbs::Charge::new(self.limit.rule.clone(), self.subject, self.cost)
+    fn to_store(&self) -> verbs::Charge<Lent<'_>> {
+        verbs::Charge::new(&self.limit.rule, self.subject, self.cost)
     }
 }
 

@@ -7,7 +7,8 @@ use super::{Allowance, Fallback, Key};
 use crate::observe::{self, Limit as Event};
 use crate::policy::Quota;
 use crate::policy::limiting::{Act, Decision};
-use crate::store::verbs::{Block, Charge, Reset, Rule, Take};
+use crate::store::Asking;
+use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
 use crate::{Store, StoreError};
 
 /// A limit to ask in code: in handlers, at log-ins, in what runs in the background.
@@ -51,11 +52,18 @@ use crate::{Store, StoreError};
 #[must_use]
 pub struct Limiter {
     store: Store,
+    limit: Arc<Named>,
+    fallback: Fallback,
+}
+
+type Asked = <Take as Verb>::Answer;
+
+/// A limit, as code asks it.
+struct Named {
     rule: Arc<Rule>,
     name: Arc<str>,
     quota: Quota,
-    fallback: Fallback,
-    local: Arc<OnceLock<Local>>,
+    local: OnceLock<Local>,
 }
 
 impl Store {
@@ -68,14 +76,9 @@ impl Store {
         let mut rule = Rule::new(name, quota.counting(), false);
         // Some layer of the same name may remember whom it refused.
         rule.tells = true;
-        Limiter {
-            store: self.clone(),
-            rule: Arc::new(rule),
-            name: name.into(),
-            quota,
-            fallback: Fallback::default(),
-            local: Arc::default(),
-        }
+        let (rule, local) = (Arc::new(rule), OnceLock::new());
+        let limit = Arc::new(Named { rule, name: name.into(), quota, local });
+        Limiter { store: self.clone(), limit, fallback: Fallback::default() }
     }
 }
 
@@ -92,7 +95,9 @@ impl Limiter {
     /// # Errors
     /// As on [`Limiter`].
     pub async fn take(&self, key: impl Into<Key>) -> Result<Allowance, StoreError> {
-        self.take_n(key, 1).await
+        let key = key.into();
+        let asked = self.ask(Act::Take, key, 1).await;
+        self.taken(key, 1, asked)
     }
 
     /// Takes `cost` from the quota, if all of it is there, and nothing otherwise.
@@ -101,23 +106,8 @@ impl Limiter {
     /// As on [`Limiter`].
     pub async fn take_n(&self, key: impl Into<Key>, cost: u32) -> Result<Allowance, StoreError> {
         let key = key.into();
-        let (decision, event) = match (self.act(Act::Take, key, cost).await, self.fallback) {
-            (Ok(decision), _) => (decision, Event::of(decision.allowed)),
-            (Err(_), Fallback::Local) => {
-                let local = self.local.get_or_init(|| Local::new(self.quota));
-                let decision = local.take(key.0, cost);
-                (decision, Event::here(decision.allowed))
-            }
-            (Err(_), Fallback::Allow) => {
-                (Decision::unchecked(self.quota.burst_size()), Event::Unchecked)
-            }
-            (Err(error), Fallback::Refuse) => {
-                observe::rate_limit(&self.name, Event::Refused);
-                return Err(error);
-            }
-        };
-        observe::rate_limit(&self.name, event);
-        Ok(self.allowance(decision))
+        let asked = self.ask(Act::Take, key, cost).await;
+        self.taken(key, cost, asked)
     }
 
     /// Whether one more would be allowed, and how many are left. Takes nothing.
@@ -125,7 +115,8 @@ impl Limiter {
     /// # Errors
     /// As on [`Limiter`].
     pub async fn peek(&self, key: impl Into<Key>) -> Result<Allowance, StoreError> {
-        Ok(self.allowance(self.act(Act::Peek, key.into(), 1).await?))
+        let decision = self.act(Act::Peek, key.into(), 1).await?;
+        Ok(Allowance::new(&self.limit.name, decision))
     }
 
     /// Gives `count` back that were taken, as far as there are any, and answers how many are left.
@@ -200,29 +191,57 @@ impl Limiter {
     /// # Errors
     /// As on [`Limiter`].
     pub async fn reset(&self, key: impl Into<Key>) -> Result<bool, StoreError> {
-        self.store.ask(Reset { rule: self.rule.clone(), subject: key.into().0 }).await
+        self.store.ask(Reset { rule: self.limit.rule.clone(), subject: key.into().0 }).await
     }
 
     async fn shut(&self, key: Key, time: Option<Duration>) -> Result<bool, StoreError> {
-        self.store.ask(Block { rule: self.rule.clone(), subject: key.0, time }).await
+        self.store.ask(Block { rule: self.limit.rule.clone(), subject: key.0, time }).await
     }
 
     async fn act(&self, act: Act, key: Key, cost: u32) -> Result<Decision, StoreError> {
-        let charge = Charge::new(self.rule.clone(), key.0, cost);
-        let taken = self.store.ask(Take::new(act, [charge])).await?;
-        Ok(self.rule.counting.decide(&taken[0], cost))
+        let taken = self.ask(act, key, cost).await?;
+        Ok(self.limit.rule.counting.decide(&taken[0], cost))
     }
 
-    fn allowance(&self, decision: Decision) -> Allowance {
-        Allowance::new(self.name.clone(), decision)
+    fn ask(&self, act: Act, key: Key, cost: u32) -> Asking<Asked> {
+        self.store.ask(Take::one(act, Charge::new(&self.limit.rule, key.0, cost)))
+    }
+
+    /// What the store's answer, or none, comes to.
+    fn taken(
+        &self,
+        key: Key,
+        cost: u32,
+        asked: Result<Asked, StoreError>,
+    ) -> Result<Allowance, StoreError> {
+        let Named { rule, name, quota, local } = &*self.limit;
+        let (decision, event) = match (asked, self.fallback) {
+            (Ok(taken), _) => {
+                let decision = rule.counting.decide(&taken[0], cost);
+                (decision, Event::of(decision.allowed))
+            }
+            (Err(_), Fallback::Local) => {
+                let decision = local.get_or_init(|| Local::new(*quota)).take(key.0, cost);
+                (decision, Event::here(decision.allowed))
+            }
+            (Err(_), Fallback::Allow) => {
+                (Decision::unchecked(quota.burst_size()), Event::Unchecked)
+            }
+            (Err(error), Fallback::Refuse) => {
+                observe::rate_limit(name, Event::Refused);
+                return Err(error);
+            }
+        };
+        observe::rate_limit(name, event);
+        Ok(Allowance::new(name, decision))
     }
 }
 
 impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limiter")
-            .field("name", &self.name)
-            .field("quota", &self.quota)
+            .field("name", &self.limit.name)
+            .field("quota", &self.limit.quota)
             .field("fallback", &self.fallback)
             .finish_non_exhaustive()
     }

@@ -11,7 +11,7 @@ use super::memory::{Memory, OnMemory};
 use super::permits::Permits;
 use super::place::PlacePrefix;
 use super::redis::{OnRedis, Redis};
-use super::verbs::{Cursor, Page, ReadInfo, Reported, ScanTarget};
+use super::verbs::{Charge, Cursor, Lent, Page, ReadInfo, Reported, ScanTarget, Take};
 use super::{Health, HealthWatch, StoreBuilder, StoreError};
 use crate::observe::{self, Call};
 use crate::policy::Timestamp;
@@ -267,6 +267,7 @@ impl Store {
                 Asking::Answered(Some(answer))
             }
             Backend::Redis(redis) => {
+                let verb = verb.sent();
                 if let Some(answer) = verb.known(redis) {
                     observe::answered(V::NAME, "known");
                     return Asking::Answered(Some(Ok(answer)));
@@ -367,9 +368,28 @@ fn outcome<A>(answer: &Result<A, StoreError>) -> &'static str {
 }
 
 /// A verb that every backend can do.
-pub(crate) trait Portable: OnMemory + OnRedis {}
+pub(crate) trait Portable: OnMemory {
+    /// What travels in its place.
+    type Sent: OnRedis<Answer = Self::Answer>;
 
-impl<V: OnMemory + OnRedis> Portable for V {}
+    fn sent(self) -> Self::Sent;
+}
+
+impl<V: OnMemory + OnRedis> Portable for V {
+    type Sent = V;
+
+    fn sent(self) -> V {
+        self
+    }
+}
+
+impl Portable for Take<Lent<'_>> {
+    type Sent = Take;
+
+    fn sent(self) -> Take {
+        Take::new(self.act, self.charges.into_iter().map(Charge::owned))
+    }
+}
 
 impl Default for Store {
     fn default() -> Store {

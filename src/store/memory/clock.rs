@@ -25,6 +25,7 @@ impl Clock {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the in-process store's clock")]
+    #[inline]
     pub(super) fn now(&self) -> Timestamp {
         let elapsed = Instant::now().duration_since(self.started);
         Timestamp(self.started_at + elapsed.as_micros() as u64)

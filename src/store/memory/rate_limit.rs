@@ -74,10 +74,10 @@ fn id(rule: &Rule, subject: Subject) -> Id {
 }
 
 /// Looks at a limit, and whether what is asked of it can be done.
-fn open(part: &mut Part, charge: &Charge, act: Act, now: Timestamp) -> Open {
+fn open(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, act: Act, now: Timestamp) -> Open {
     let Charge { rule, subject, cost, .. } = charge;
-    let counting = &rule.counting;
-    let mut place = match part.find(&id(rule, *subject), now) {
+    let Rule { counting, .. } = rule.as_ref();
+    let mut place = match part.find(&id(rule.as_ref(), *subject), now) {
         None => Place::Loose(counting.current(None, now)),
         Some(slot) => match part.slot(slot).0 {
             State::Log(log) => Place::Loose(State::Log(mem::take(log))),
@@ -96,13 +96,13 @@ fn open(part: &mut Part, charge: &Charge, act: Act, now: Timestamp) -> Open {
 /// Does the act, if it is to be done. What is only looked at lasts no longer for that.
 fn act_on(
     part: &mut Part,
-    charge: &Charge,
+    charge: &Charge<impl AsRef<Rule>>,
     act: Option<Act>,
     it: &mut Open,
     now: Timestamp,
 ) -> Taken {
     let Charge { rule, cost, charged, .. } = charge;
-    let counting = &rule.counting;
+    let Rule { counting, .. } = rule.as_ref();
     let state = it.state.get(part);
     it.is_changed = true;
     match act {
@@ -120,14 +120,14 @@ fn act_on(
 }
 
 /// Shelves what is loose, unless there is nothing to remember.
-fn shelve(part: &mut Part, charge: &Charge, it: Open, now: Timestamp) {
+fn shelve(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, it: Open, now: Timestamp) {
     let Open { state: Place::Loose(state), is_changed, .. } = it else { return };
     if !is_changed && !matches!(state, State::Log(_)) {
         return;
     }
-    let counting = &charge.rule.counting;
-    let id = id(&charge.rule, charge.subject);
-    let expires = counting.expires(&state, now);
+    let rule = charge.rule.as_ref();
+    let id = id(rule, charge.subject);
+    let expires = rule.counting.expires(&state, now);
     if expires <= now {
         part.remove(&id);
         return;
@@ -140,7 +140,7 @@ fn shelve(part: &mut Part, charge: &Charge, it: Open, now: Timestamp) {
     let _ = part.insert(id, state, weight, expires, now);
 }
 
-impl OnMemory for Take {
+impl<R: AsRef<Rule>> OnMemory for Take<R> {
     fn on_memory(self, memory: &Memory) -> Result<<Take as Verb>::Answer, StoreError> {
         let limits = &memory.limits;
         let [charge] = &*self.charges else { return Ok(all(&self, limits, memory)) };
@@ -155,20 +155,24 @@ impl OnMemory for Take {
 }
 
 /// Several limits: all locks are taken, in their order, before anything is looked at.
-fn all(take: &Take, limits: &Limits, memory: &Memory) -> <Take as Verb>::Answer {
+fn all<R: AsRef<Rule>>(
+    take: &Take<R>,
+    limits: &Limits,
+    memory: &Memory,
+) -> <Take<R> as Verb>::Answer {
     let mut numbers: SmallVec<[usize; 4]> =
         take.charges.iter().map(|charge| limits.part_of(&charge.subject)).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let mut parts: SmallVec<[_; 4]> =
         numbers.iter().map(|number| lock(&limits.parts[*number])).collect();
-    let part = |charge: &Charge| {
+    let part = |charge: &Charge<R>| {
         numbers.binary_search(&limits.part_of(&charge.subject)).unwrap_or_default()
     };
     let now = memory.now();
     // What has expired goes before a slot is held: that moves slots.
     for charge in &take.charges {
-        parts[part(charge)].tidy(&id(&charge.rule, charge.subject), now);
+        parts[part(charge)].tidy(&id(charge.rule.as_ref(), charge.subject), now);
     }
     let mut open: Vec<_> = take
         .charges
@@ -176,7 +180,11 @@ fn all(take: &Take, limits: &Limits, memory: &Memory) -> <Take as Verb>::Answer 
         .map(|charge| open(&mut parts[part(charge)], charge, take.act, now))
         .collect();
     let passes = take.act != Act::Take
-        || take.charges.iter().zip(&open).all(|(charge, it)| it.fits || charge.rule.is_shadow);
+        || take
+            .charges
+            .iter()
+            .zip(&open)
+            .all(|(charge, it)| it.fits || charge.rule.as_ref().is_shadow);
     let act = passes.then_some(take.act);
     let taken = take
         .charges

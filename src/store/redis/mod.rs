@@ -65,7 +65,7 @@ use super::{Settings, StoreError};
 use crate::policy::Timestamp;
 
 /// How a verb is spelled for Redis.
-pub(crate) trait OnRedis: Verb + Sized {
+pub(crate) trait OnRedis: Verb<Answer: Send> + Sized + Send + 'static {
     /// The connection it takes.
     const LANE: Lane = Lane::Verdict;
 

@@ -127,7 +127,7 @@ impl Take {
         for charge in &self.charges {
             match parts.iter_mut().find(|part| part.charges[0].subject == charge.subject) {
                 Some(part) => part.charges.push(charge.clone()),
-                None => parts.push(Take::new(self.act, [charge.clone()])),
+                None => parts.push(Take::one(self.act, charge.clone())),
             }
         }
         parts
@@ -196,7 +196,7 @@ impl Take {
             let batch = Charge { cost: charge.rule.batch, ..charge.clone() };
             let (found, left) = (charge.rule.counting, batch.cost - charge.cost);
             let sent = now();
-            let answer = redis.directly(Take::new(Act::Take, [batch])).await?;
+            let answer = redis.directly(Take::one(Act::Take, batch)).await?;
             if let [taken] = *answer
                 && taken.fits
             {

@@ -34,7 +34,7 @@ pub(crate) use self::session::*;
 pub(crate) use self::token::*;
 pub(crate) use self::values::*;
 
-pub(crate) trait Verb: Send + 'static {
+pub(crate) trait Verb {
     /// What it is counted as.
     const NAME: &'static str;
 

@@ -28,8 +28,8 @@ pub(crate) struct Rule {
 
 /// What one limit is asked about one subject.
 #[derive(Clone, Debug)]
-pub(crate) struct Charge {
-    pub(crate) rule: Arc<Rule>,
+pub(crate) struct Charge<R = Arc<Rule>> {
+    pub(crate) rule: R,
     pub(crate) subject: Subject,
     pub(crate) cost: u32,
     /// Of a refund: what is given back, by [`Taken::mark`].
@@ -37,7 +37,7 @@ pub(crate) struct Charge {
 }
 
 /// Most decisions are about one limit, and then take no memory of their own.
-pub(crate) type Charges = SmallVec<[Charge; 1]>;
+pub(crate) type Charges<R = Arc<Rule>> = SmallVec<[Charge<R>; 1]>;
 
 /// Does `act` to each of `charges`, atomically.
 ///
@@ -47,13 +47,18 @@ pub(crate) type Charges = SmallVec<[Charge; 1]>;
 ///
 /// On a cluster, subjects may be on different nodes. Each node's limits are then charged by
 /// themselves at the same time, and given back when another one's refuse.
+///
+/// Who asks lends the rules, as [`Lent`]: only what travels has rules of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Take {
-    pub(crate) charges: Charges,
+pub(crate) struct Take<R = Arc<Rule>> {
+    pub(crate) charges: Charges<R>,
     pub(crate) act: Act,
 }
 
-impl Verb for Take {
+/// A rule that somebody else holds.
+pub(crate) type Lent<'a> = &'a Arc<Rule>;
+
+impl<R> Verb for Take<R> {
     const NAME: &'static str = "take";
 
     /// What came of each, in its place.
@@ -127,22 +132,38 @@ impl Rule {
     }
 }
 
-impl Charge {
-    pub(crate) fn new(rule: Arc<Rule>, subject: Subject, cost: u32) -> Charge {
+impl<R> Charge<R> {
+    pub(crate) fn new(rule: R, subject: Subject, cost: u32) -> Charge<R> {
         Charge { rule, subject, cost, charged: None }
     }
+}
 
+impl Charge {
     /// What gives it back.
     pub(crate) fn back(&self, taken: &Taken) -> Charge {
         Charge { charged: Some(taken.mark()), ..self.clone() }
     }
 }
 
-impl Take {
-    pub(crate) fn new(act: Act, charges: impl IntoIterator<Item = Charge>) -> Take {
+impl<R> Take<R> {
+    pub(crate) fn new(act: Act, charges: impl IntoIterator<Item = Charge<R>>) -> Take<R> {
         Take { charges: charges.into_iter().collect(), act }
     }
 
+    pub(crate) fn one(act: Act, charge: Charge<R>) -> Take<R> {
+        Take { charges: SmallVec::from_buf([charge]), act }
+    }
+}
+
+impl Charge<Lent<'_>> {
+    /// With a rule of its own.
+    pub(crate) fn owned(self) -> Charge {
+        let Charge { rule, subject, cost, charged } = self;
+        Charge { rule: rule.clone(), subject, cost, charged }
+    }
+}
+
+impl Take {
     /// Whether every limit that may refuse admits.
     pub(crate) fn passes(&self, taken: &[Taken]) -> bool {
         self.charges.iter().zip(taken).all(|(charge, taken)| taken.fits || charge.rule.is_shadow)

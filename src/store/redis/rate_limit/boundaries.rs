@@ -226,7 +226,7 @@ async fn scripts_that_a_server_forgets_are_loaded_again() {
         for charge in &all {
             server.flush_scripts();
             let act = if left % 2 == 0 { Act::Charge } else { Act::Take };
-            let taken = store.ask(Take::new(act, [charge.clone()])).await.unwrap()[0];
+            let taken = store.ask(Take::one(act, charge.clone())).await.unwrap()[0];
             let decision = charge.rule.counting.decide(&taken, 1);
             assert_eq!(
                 (decision.allowed, decision.remaining),

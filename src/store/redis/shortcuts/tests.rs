@@ -25,7 +25,7 @@ async fn store(server: &RedisServer) -> Store {
 }
 
 async fn take(store: &Store, rule: &Arc<Rule>) -> bool {
-    store.ask(Take::new(Act::Take, [ada(rule, 1)])).await.unwrap()[0].fits
+    store.ask(Take::one(Act::Take, ada(rule, 1))).await.unwrap()[0].fits
 }
 
 /// How many scripts ran meanwhile.
@@ -67,7 +67,7 @@ async fn a_refusal_is_remembered_until_it_is_over() {
     let rule = rule(Quota::new(1, Duration::from_secs(2)), |rule| rule.denies = true);
     assert!(take(&store, &rule).await);
     refused_for_free(&server, &store, &rule).await;
-    let refused = store.ask(Take::new(Act::Take, [ada(&rule, 1)])).await.unwrap()[0];
+    let refused = store.ask(Take::one(Act::Take, ada(&rule, 1))).await.unwrap()[0];
     let wait = rule.counting.decide(&refused, 1).retry_after.unwrap();
     assert!(wait > Duration::ZERO && wait <= Duration::from_secs(2), "{wait:?}");
     tokio::time::sleep(wait).await;
@@ -89,7 +89,7 @@ async fn what_is_forgotten_or_given_back_anywhere_is_known_everywhere() {
     }
     for who in [&here, &there] {
         refused_for_free(&server, &here, &rule).await;
-        who.ask(Take::new(Act::Refund, [ada(&rule, 1)])).await.unwrap();
+        who.ask(Take::one(Act::Refund, ada(&rule, 1))).await.unwrap();
         soon_admitted(&here, &rule).await;
     }
     let shut = Some(Duration::from_secs(60));
@@ -106,7 +106,7 @@ async fn a_changed_limit_and_a_smaller_cost_are_asked_about() {
     let denies = |rule: &mut Rule| rule.denies = true;
     let few = rule(Quota::per_day(2), denies);
     assert!(take(&store, &few).await);
-    let two = || Take::new(Act::Take, [ada(&few, 2)]);
+    let two = || Take::one(Act::Take, ada(&few, 2));
     assert!(!store.ask(two()).await.unwrap()[0].fits);
     assert!(take(&store, &few).await, "one is still there");
     refused_for_free(&server, &store, &few).await;
@@ -124,7 +124,7 @@ async fn nothing_is_remembered_while_no_message_arrives() {
     server.start_again();
     // It came back empty.
     for _ in 0..500 {
-        match store.ask(Take::new(Act::Take, [ada(&rule, 1)])).await {
+        match store.ask(Take::one(Act::Take, ada(&rule, 1))).await {
             Ok(taken) if taken[0].fits => return,
             _ => tokio::time::sleep(Duration::from_millis(10)).await,
         }
@@ -164,7 +164,7 @@ async fn while_redis_is_away_a_lease_is_spent_to_its_end() {
     for left in (0..19).rev() {
         assert!(take(&store, &rule).await, "{left} would be left");
     }
-    let error = store.ask(Take::new(Act::Take, [ada(&rule, 1)])).await.unwrap_err();
+    let error = store.ask(Take::one(Act::Take, ada(&rule, 1))).await.unwrap_err();
     assert!(error.is_unavailable(), "{error}");
 }
 
@@ -180,7 +180,7 @@ async fn a_refusal_is_remembered_until_the_loss_of_redis_is_noticed() {
     assert!(!take(&store, &rule).await);
     server.stop();
     for _ in 0..500 {
-        match store.ask(Take::new(Act::Take, [ada(&rule, 1)])).await {
+        match store.ask(Take::one(Act::Take, ada(&rule, 1))).await {
             Ok(taken) => assert!(!taken[0].fits),
             Err(error) => return assert!(error.is_unavailable(), "{error}"),
         }
