@@ -11,7 +11,10 @@ use tokio::task::block_in_place;
 use tower_redis_kit::{Store, StoreError};
 
 use crate::common::{fields, get, send, text, unique, within};
-use crate::policies::{IMPATIENT, PATIENT, assert_policies, assert_whole_again, on_one_node};
+use crate::policies::{
+    IMPATIENT, PATIENT, assert_policies, assert_turned_away, assert_whole_again, on_one_node,
+    seed_on,
+};
 use crate::servers::{cluster_url, guarded_cluster};
 use crate::shown::watch;
 use crate::stands::DEADLINE;
@@ -280,10 +283,15 @@ async fn a_hung_node_is_replaced_and_nothing_is_counted_twice() {
 async fn slots_without_a_node_and_a_restart_of_all() {
     let _watched = watch();
     let _alone = alone().await;
-    let mut service = Service::on(block_in_place(guarded_cluster)).await;
+    let cluster = block_in_place(guarded_cluster);
+    let (columns, node) = on_one_node(&cluster, Store::builder).await;
+    // Not the columns' own.
+    let dead = (node + 1) % 3;
+    let alive = [node, (node + 2) % 3];
+    let mut service = Service::on(cluster).await;
     let url = format!("{}?read_from_replicas=true", cluster_url(&service.cluster));
     let reading = Store::connect(&url).await.expect("a store");
-    block_in_place(|| service.cluster.kill(5));
+    block_in_place(|| service.cluster.kill(dead + 3));
     // A replica is not missed.
     let pages = app(&reading, 2);
     for _ in 0..30 {
@@ -294,29 +302,38 @@ async fn slots_without_a_node_and_a_restart_of_all() {
     }
     assert!(reading.health().is_up());
     drop((pages, reading));
-    block_in_place(|| service.cluster.kill(2));
-    assert_policy(&service.app, &service.store, &service.kept[&2]).await;
-    service.assert_others_are_served(2).await;
-    assert_fails_within(AT_ONCE, &service.store, &service.kept[&2]).await;
+    block_in_place(|| service.cluster.kill(dead));
+    assert_policy(&service.app, &service.store, &service.kept[&dead]).await;
+    service.assert_others_are_served(dead).await;
+    assert_fails_within(AT_ONCE, &service.store, &service.kept[&dead]).await;
 
     // Now the others refuse too: CLUSTERDOWN.
     let full = ["CONFIG", "SET", "cluster-require-full-coverage", "yes"];
-    block_in_place(|| [0, 1].map(|node| service.cluster.node(node).command(&full)));
+    // A node that knows already who has failed looks again when something is said of slots.
+    let look = ["CLUSTER", "SETSLOT", "0", "STABLE"];
+    block_in_place(|| {
+        for node in alive {
+            for command in [&full[..], &look] {
+                service.cluster.node(node).command(command);
+            }
+        }
+    });
     let down = |node: usize| {
         let info = service.cluster.node(node).command(&["CLUSTER", "INFO"]);
         info.contains("cluster_state:fail")
     };
     within(Duration::from_secs(10), "the cluster is down", async || {
-        block_in_place(|| down(0) && down(1))
+        block_in_place(|| alive.into_iter().all(down))
     })
     .await;
+    assert_turned_away(&columns, ROUND_TRIP).await;
     for kept in service.kept.values() {
         assert_policy(&service.app, &service.store, kept).await;
         assert_fails_within(ROUND_TRIP, &service.store, kept).await;
     }
 
     block_in_place(|| {
-        for node in [0, 1, 3, 4] {
+        for node in alive.into_iter().flat_map(|node| [node, node + 3]) {
             service.cluster.kill(node);
         }
         for node in 0..6 {
@@ -330,5 +347,7 @@ async fn slots_without_a_node_and_a_restart_of_all() {
     }
     let took = service.whole().await;
     println!("all nodes were restarted: {took:?} after the cluster was whole");
+    seed_on(&columns, &service.cluster, node).await;
+    assert_whole_again(&columns, service.cluster.node(node)).await;
     assert_layers_work(&app(&service.store, 2)).await;
 }

@@ -45,6 +45,12 @@ pub(crate) async fn on_one_node(
         let slots = slots_of_columns(cluster);
         cluster.primary_of_slot(*slots.first().expect("the limit's"))
     });
+    seed_on(&columns, cluster, node).await;
+    (columns, node)
+}
+
+/// What the columns ask for, on the node that has their limits.
+pub(crate) async fn seed_on(columns: &Stands, cluster: &RedisCluster, node: usize) {
     columns.seed(cluster.node(node)).await;
     for column in [Column::CacheHit, Column::CacheMiss] {
         // Each look-up of a response reads when anything was last purged.
@@ -53,7 +59,6 @@ pub(crate) async fn on_one_node(
     }
     block_in_place(|| cluster.gather_slots(slots_of_columns(cluster), node));
     columns.assert_whole().await;
-    (columns, node)
 }
 
 /// Columns whose keys the primary and its replica have.
@@ -115,6 +120,24 @@ pub(crate) async fn assert_policies(
     let slowest = best.into_iter().max().expect("a median of each");
     println!("all columns with the breaker open: {slowest:?} at most, at the median");
     assert!(slowest < AT_ONCE, "{slowest:?}");
+    assert_no_problems(columns);
+}
+
+/// Each column is at its policy, though its server answers: that it can do nothing.
+pub(crate) async fn assert_turned_away(columns: &Stands, limit: Duration) {
+    const DOWN: &[Seen] = &[Seen::Policy(Why::Unavailable)];
+    let mut best = vec![Duration::MAX; COLUMNS.len()];
+    for _ in 0..TRIALS {
+        for (best, calls) in best.iter_mut().zip(columns.first_calls(|_| always(DOWN)).await) {
+            *best = calls.into_iter().fold(*best, Duration::min);
+        }
+        if best.iter().all(|best| *best < limit) {
+            break;
+        }
+    }
+    let slowest = best.into_iter().max().expect("one of each");
+    println!("all columns without a cluster: {slowest:?} at most, at their best");
+    assert!(slowest < limit, "{slowest:?}");
     assert_no_problems(columns);
 }
 
