@@ -6,6 +6,7 @@
 //! say so.
 
 mod bare;
+mod floor;
 mod personal;
 
 use std::env;
@@ -91,6 +92,8 @@ async fn main() {
     };
     let app = match layer {
         "bare" => ok(),
+        "layer" => floor::layer(),
+        "fields" => floor::fields(),
         "script" => bare::app().await,
         _ => kit(layer, if is_memory { Store::memory() } else { Store::from_env().await.unwrap() }),
     };
