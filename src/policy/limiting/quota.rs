@@ -183,14 +183,15 @@ impl Quota {
     /// b, requests come back at (limit − b) in each period. The burst is half the limit unless set.
     ///
     /// # Panics
-    /// When the burst is the whole limit: then nothing would come back. A limit of 1 has no choice.
+    /// When the burst is the whole limit: then nothing would come back. A limit of 1 has no choice. And
+    /// when the burst would take more than ten years to come back.
     pub const fn guaranteed(mut self) -> Quota {
         assert!(
             self.limit.get() == 1 || self.burst_or(0) < self.limit.get(),
             "a guaranteed quota needs a burst below its limit: what is above comes back"
         );
         self.algorithm = Algorithm::Guaranteed;
-        self
+        self.checked()
     }
 
     /// Counted in windows that begin with a key's first request after the last one's end.
@@ -224,7 +225,9 @@ impl Quota {
     }
 
     /// Counted exactly: never more than the limit in any window, and nothing refused that would fit.
-    /// Each admitted request takes some 20 bytes until it is a period old.
+    /// Each admitted request takes some 20 bytes until it is a period old. In process a key has room for
+    /// some 130,000, by the [capacity](crate::StoreBuilder::memory_capacity) that a store has unless set:
+    /// what comes beyond them goes by the layer's fallback.
     ///
     /// # Panics
     /// When the limit is above a million, or a burst was set: only GCRA has one.
@@ -267,8 +270,6 @@ impl Quota {
         let Some(burst) = NonZeroU32::new(burst) else {
             panic!("a burst of 0 allows nothing: give a burst of at least 1");
         };
-        let refill = micros(self.period) as u128 * burst.get() as u128 / self.limit.get() as u128;
-        assert!(refill <= LONGEST.as_micros(), "a burst comes back within ten years");
         assert!(
             matches!(self.algorithm, Algorithm::Gcra | Algorithm::Guaranteed),
             "only GCRA, which a quota is counted by unless told otherwise, has a burst"
@@ -276,7 +277,25 @@ impl Quota {
         self.burst = Some(burst);
         match self.algorithm {
             Algorithm::Guaranteed => self.guaranteed(),
-            _ => self,
+            _ => self.checked(),
+        }
+    }
+
+    const fn checked(self) -> Quota {
+        let refill = micros(self.period) as u128 * self.burst_size() as u128 / self.rate() as u128;
+        assert!(refill <= LONGEST.as_micros(), "a burst comes back within ten years");
+        self
+    }
+
+    /// How many requests come back in each period.
+    const fn rate(&self) -> u32 {
+        match self.algorithm {
+            Algorithm::Guaranteed => match self.limit.get().saturating_sub(self.burst_size()) {
+                // With a limit of 1 the next one fits exactly when the first is a period old.
+                0 => 1,
+                rate => rate,
+            },
+            _ => self.limit.get(),
         }
     }
 
@@ -293,10 +312,9 @@ impl Quota {
     /// The number of requests that may come at once.
     pub const fn burst_size(&self) -> u32 {
         match self.algorithm {
-            Algorithm::Guaranteed => {
-                let half = self.limit.get() / 2;
-                self.burst_or(if half == 0 { 1 } else { half })
-            }
+            // A limit of 1 has no choice.
+            Algorithm::Guaranteed if self.limit.get() == 1 => 1,
+            Algorithm::Guaranteed => self.burst_or(self.limit.get() / 2),
             _ => self.burst_or(self.limit.get()),
         }
     }
@@ -318,8 +336,9 @@ impl Quota {
     pub(crate) fn counting(&self) -> Counting {
         let (limit, period) = (self.limit.get(), micros(self.period));
         match self.algorithm {
-            Algorithm::Gcra => Counting::Gcra(Gcra::new(limit, period, self.burst_size())),
-            Algorithm::Guaranteed => Counting::Gcra(self.within_limit()),
+            Algorithm::Gcra | Algorithm::Guaranteed => {
+                Counting::Gcra(Gcra::new(self.rate(), period, self.burst_size()))
+            }
             Algorithm::FixedWindow => {
                 Counting::FixedWindow(FixedWindow::new(limit, Opening::FirstRequest(period)))
             }
@@ -335,26 +354,15 @@ impl Quota {
         }
     }
 
-    /// GCRA that never admits more than the limit in a window: what other algorithms promise.
-    fn within_limit(&self) -> Gcra {
-        let (limit, period, burst) = (self.limit.get(), micros(self.period), self.burst_size());
-        // With a limit of 1 the next one fits exactly when the first is a period old.
-        Gcra::new(limit.saturating_sub(burst).max(1), period, burst.min(limit))
-    }
-
     /// This quota for one process, by GCRA: a rate and a burst that are no more generous in any window
     /// than the quota itself. The time that one request is worth, and the burst.
     pub(crate) fn in_process(&self) -> (Duration, u32) {
-        let strict = Quota { algorithm: Algorithm::Guaranteed, burst: None, ..*self };
-        let (limit, burst) = match self.algorithm {
-            Algorithm::Gcra => (self.limit.get(), self.burst_size()),
-            Algorithm::Guaranteed => {
-                (self.limit.get().saturating_sub(self.burst_size()), self.burst_size())
-            }
-            _ => (self.limit.get() - strict.burst_size(), strict.burst_size()),
+        let by_gcra = match self.algorithm {
+            Algorithm::Gcra | Algorithm::Guaranteed => *self,
+            _ => Quota { algorithm: Algorithm::Guaranteed, burst: None, ..*self },
         };
         // Rounded up: never more generous.
-        let nanos = self.period.as_nanos().div_ceil(u128::from(limit.max(1))).max(1);
-        (Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)), burst)
+        let nanos = self.period.as_nanos().div_ceil(u128::from(by_gcra.rate())).max(1);
+        (Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)), by_gcra.burst_size())
     }
 }

@@ -175,3 +175,16 @@ proptest! {
         }
     }
 }
+
+/// What comes back is what the limit has above the burst.
+#[test]
+#[should_panic(expected = "a burst comes back within ten years")]
+fn a_guaranteed_burst_comes_back_within_ten_years() {
+    let _ = Quota::per_day(1_000_000).burst(999_999).guaranteed();
+}
+
+#[test]
+#[should_panic(expected = "a burst comes back within ten years")]
+fn and_so_does_the_burst_of_a_guaranteed_quota() {
+    let _ = Quota::per_day(1_000_000).guaranteed().burst(999_999);
+}
