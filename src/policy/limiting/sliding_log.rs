@@ -152,6 +152,12 @@ impl Log {
         self.entries.capacity() * size_of::<Entry>()
     }
 
+    /// The bytes that they take with one more.
+    pub(crate) fn next_weight(&self) -> usize {
+        let is_full = self.entries.len() == self.entries.capacity();
+        self.weight() * if is_full { 2 } else { 1 }
+    }
+
     fn sum(&self) -> u64 {
         self.entries.back().map_or(self.base, |last| last.sum)
     }

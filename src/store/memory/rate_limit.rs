@@ -73,11 +73,18 @@ fn id(rule: &Rule, subject: Subject) -> Id {
     (rule.id, subject)
 }
 
-/// Looks at a limit, and whether what is asked of it can be done.
-fn open(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, act: Act, now: Timestamp) -> Open {
+/// Looks at a limit, and whether what is asked of it can be done. A log that has no room for one more
+/// request stays as it is: without it, nothing would be counted.
+fn open(
+    part: &mut Part,
+    charge: &Charge<impl AsRef<Rule>>,
+    act: Act,
+    now: Timestamp,
+) -> Result<Open, Full> {
     let Charge { rule, subject, cost, .. } = charge;
     let Rule { counting, .. } = rule.as_ref();
-    let mut place = match part.find(&id(rule.as_ref(), *subject), now) {
+    let found = part.find(&id(rule.as_ref(), *subject), now);
+    let mut place = match found {
         None => Place::Loose(counting.current(None, now)),
         Some(slot) => match part.slot(slot).0 {
             State::Log(log) => Place::Loose(State::Log(mem::take(log))),
@@ -90,7 +97,17 @@ fn open(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, act: Act, now: Times
         Act::Take | Act::Peek => counting.admits(state, now, *cost),
         Act::Charge | Act::Refund => !matches!(state, State::Blocked { .. }),
     };
-    Open { state: place, fits, is_changed: false }
+    if let Place::Loose(State::Log(log)) = &mut place
+        && matches!(act, Act::Take | Act::Charge)
+        && fits
+        && !part.can_hold(log.next_weight())
+    {
+        if let Some(slot) = found {
+            *part.slot(slot).0 = State::Log(mem::take(log));
+        }
+        return Err(Full);
+    }
+    Ok(Open { state: place, fits, is_changed: false })
 }
 
 /// Does the act, if it is to be done. What is only looked at lasts no longer for that.
@@ -143,11 +160,11 @@ fn shelve(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, it: Open, now: Tim
 impl<R: AsRef<Rule>> OnMemory for Take<R> {
     fn on_memory(self, memory: &Memory) -> Result<<Take as Verb>::Answer, StoreError> {
         let limits = &memory.limits;
-        let [charge] = &*self.charges else { return Ok(all(&self, limits, memory)) };
+        let [charge] = &*self.charges else { return Ok(all(&self, limits, memory)?) };
         let part = &mut *limits.part(&charge.subject);
         // Read under the lock: concurrent callers see time go one way.
         let now = memory.now();
-        let mut it = open(part, charge, self.act, now);
+        let mut it = open(part, charge, self.act, now)?;
         let taken = act_on(part, charge, Some(self.act), &mut it, now);
         shelve(part, charge, it, now);
         Ok(SmallVec::from_buf([taken]))
@@ -159,7 +176,7 @@ fn all<R: AsRef<Rule>>(
     take: &Take<R>,
     limits: &Limits,
     memory: &Memory,
-) -> <Take<R> as Verb>::Answer {
+) -> Result<<Take<R> as Verb>::Answer, Full> {
     let mut numbers: SmallVec<[usize; 4]> =
         take.charges.iter().map(|charge| limits.part_of(&charge.subject)).collect();
     numbers.sort_unstable();
@@ -174,29 +191,29 @@ fn all<R: AsRef<Rule>>(
     for charge in &take.charges {
         parts[part(charge)].tidy(&id(charge.rule.as_ref(), charge.subject), now);
     }
-    let mut open: Vec<_> = take
-        .charges
-        .iter()
-        .map(|charge| open(&mut parts[part(charge)], charge, take.act, now))
-        .collect();
+    let mut opened = Vec::with_capacity(take.charges.len());
+    let room = take.charges.iter().try_for_each(|charge| {
+        opened.push(open(&mut parts[part(charge)], charge, take.act, now)?);
+        Ok(())
+    });
     let passes = take.act != Act::Take
         || take
             .charges
             .iter()
-            .zip(&open)
+            .zip(&opened)
             .all(|(charge, it)| it.fits || charge.rule.as_ref().is_shadow);
-    let act = passes.then_some(take.act);
+    let act = (room.is_ok() && passes).then_some(take.act);
     let taken = take
         .charges
         .iter()
-        .zip(&mut open)
+        .zip(&mut opened)
         .map(|(charge, it)| act_on(&mut parts[part(charge)], charge, act, it, now))
         .collect();
     // Only now: shelving moves slots.
-    for (charge, it) in take.charges.iter().zip(open) {
+    for (charge, it) in take.charges.iter().zip(opened) {
         shelve(&mut parts[part(charge)], charge, it, now);
     }
-    taken
+    room.map(|()| taken)
 }
 
 impl OnMemory for Block {
@@ -247,6 +264,7 @@ mod tests {
     use super::*;
     use crate::Store;
     use crate::policy::Quota;
+    use crate::policy::limiting::Standing;
     use crate::policy::limiting::tests::{START, tables};
 
     fn subject(name: &str) -> Subject {
@@ -282,6 +300,34 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// By itself, and with another limit beside it.
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_has_no_room_is_not_forgotten() {
+        for count in [1, 2] {
+            let store = Store::builder().memory_capacity(1 << 20).memory();
+            let log = Quota::per_day(1_000_000).sliding_log();
+            let log = Arc::new(Rule::new("log", log.counting(), false));
+            let other = Arc::new(Rule::new("other", Quota::per_day(1).counting(), true));
+            let take = |act| {
+                let charges =
+                    [&log, &other].map(|rule| Charge::new(rule.clone(), subject("ada"), 1));
+                store.ask(Take::new(act, charges.into_iter().take(count)))
+            };
+            let mut admitted = 0;
+            while take(Act::Take).await.is_ok() {
+                admitted += 1;
+                tokio::time::advance(Duration::from_micros(1)).await;
+            }
+            assert!(admitted > 100, "{admitted}");
+            for _ in 0..3 {
+                assert!(take(Act::Take).await.unwrap_err().is_full());
+            }
+            let standing = take(Act::Peek).await.unwrap()[0].standing;
+            let Standing::Logged(logged) = standing else { panic!("a log: {standing:?}") };
+            assert_eq!(logged.used, admitted);
         }
     }
 
