@@ -148,8 +148,11 @@ impl Limit {
     /// the client hung up, the handler failed with an error, or this process died: then what was
     /// reserved stays charged. A GCRA limit forgets what is charged beyond its whole burst: reserve as
     /// much as a request may cost, or count in [windows](Quota::fixed_window).
+    ///
+    /// # Panics
+    /// When the limit is [leased](Limit::lease).
     pub fn settle(self, settle: impl Fn(&Finished) -> u32 + Send + Sync + 'static) -> Limit {
-        self.with(|settings| settings.settle = Some(Arc::new(settle)))
+        self.with(|settings| settings.settle = Some(Arc::new(settle))).checked()
     }
 
     /// Decides and counts, but refuses nobody: to try a limit out before it is one.
@@ -184,7 +187,8 @@ impl Limit {
     ///
     /// # Panics
     /// When `batch` is 0 or above the burst, or the quota is counted by a log or is a lockout: what was
-    /// charged cannot be spent later there without exceeding them.
+    /// charged cannot be spent later there without exceeding them. And when the limit
+    /// [settles](Limit::settle): what is given back ends a lease.
     pub fn lease(self, batch: u32) -> Limit {
         let quota = self.settings.quota;
         let can_wait =
@@ -195,7 +199,7 @@ impl Limit {
             "a batch is at least 1 and at most the burst, which is {} (got {batch})",
             quota.burst_size()
         );
-        self.with(|settings| Arc::make_mut(&mut settings.rule).batch = batch)
+        self.with(|settings| Arc::make_mut(&mut settings.rule).batch = batch).checked()
     }
 
     /// What becomes of a request without a key. [`WithoutKey::Pass`] unless set.
@@ -238,6 +242,15 @@ impl Limit {
 
     pub(super) fn settings(&self) -> &Arc<LimitSettings> {
         &self.settings
+    }
+
+    fn checked(self) -> Limit {
+        let LimitSettings { rule, settle, .. } = &*self.settings;
+        assert!(
+            rule.batch == 1 || settle.is_none(),
+            "what a settled limit gives back would end its lease each time: settle or lease"
+        );
+        self
     }
 
     fn with(mut self, change: impl FnOnce(&mut LimitSettings)) -> Limit {

@@ -1,16 +1,18 @@
+use futures_util::future::join_all;
 use redis::Value;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::command::{
-    BLOCK, Command, Lane, RESET, Script, TAKE_ALL, TAKE_FIXED_WINDOW, TAKE_GCRA, TAKE_LOCKOUT,
+    BLOCK, Command, RESET, Script, TAKE_ALL, TAKE_FIXED_WINDOW, TAKE_GCRA, TAKE_LOCKOUT,
     TAKE_SLIDING_LOG, TAKE_SLIDING_WINDOW,
 };
 use super::shortcuts::{Found, Place, message, place};
 use super::status::wall_clock;
 use super::{OnRedis, Redis, Request, Unexpected, reply};
 use crate::policy::limiting::{
-    Act, Arrival, Counting, Failures, Logged, Opening, Standing, Taken, TwoWindows, Window,
+    Act, Arrival, Calendar, Counting, Failures, Logged, Opening, Standing, Taken, TwoWindows,
+    Window,
 };
 use crate::policy::{Timestamp, micros};
 use crate::store::StoreError;
@@ -49,11 +51,13 @@ impl OnRedis for Take {
     }
 
     async fn through(self, redis: &Redis) -> Result<Answer, StoreError> {
-        if self.act == Act::Take {
-            return match self.any(Rule::has_shortcuts) {
-                true => Box::pin(self.with_shortcuts(redis)).await,
-                false => redis.directly(self).await,
-            };
+        match self.act {
+            Act::Take if self.any(Rule::has_shortcuts) => {
+                return Box::pin(self.with_shortcuts(redis)).await;
+            }
+            // Nothing that is known is untrue for it.
+            Act::Take | Act::Peek | Act::Charge => return redis.directly(self).await,
+            Act::Refund => {}
         }
         let known = self.charges.iter().filter(|charge| charge.rule.is_known());
         let known: SmallVec<[_; 1]> = known.map(place).collect();
@@ -65,16 +69,19 @@ impl OnRedis for Take {
         if parts.len() < 2 {
             return redis.at_once(self).await;
         }
-        let mut answers = together(&parts, redis).await?;
-        let passed = |(part, answer): (&Take, &Answer)| part.passes(answer);
-        if self.act == Act::Take && !parts.iter().zip(&answers).all(passed) {
-            give_back(&parts, &mut answers, redis).await;
+        let (mut answered, failed) = together(parts, redis).await;
+        let passed = |(part, answer): &(Take, Answer)| part.passes(answer);
+        if self.act == Act::Take && (failed.is_some() || !answered.iter().all(passed)) {
+            give_back(&mut answered, redis).await;
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         // Back into the order of the charges.
-        let mut parts: Vec<_> =
-            parts.iter().zip(answers.into_iter().map(Answer::into_iter)).collect();
+        let mut answered: Vec<_> =
+            answered.into_iter().map(|(part, answer)| (part, answer.into_iter())).collect();
         let place = |charge: &Charge| {
-            let (_, answers) = parts
+            let (_, answers) = answered
                 .iter_mut()
                 .find(|(part, _)| part.charges[0].subject == charge.subject)
                 .ok_or(Unexpected)?;
@@ -84,36 +91,38 @@ impl OnRedis for Take {
     }
 }
 
-async fn together(parts: &[Take], redis: &Redis) -> Result<Vec<Answer>, StoreError> {
-    let commands = parts.iter().map(|part| part.command(&redis.keys, None)).collect();
-    let replies = redis.call(Request::Together(commands), Lane::Verdict).await?;
-    let replies = reply::all(replies)?;
-    Ok(replies.into_iter().map(Take::answer).collect::<Result<_, _>>()?)
+/// All at the same time: what was answered, and an error if there is one.
+async fn together(parts: Vec<Take>, redis: &Redis) -> (Vec<(Take, Answer)>, Option<StoreError>) {
+    let asked = parts.into_iter().map(async |part| (redis.at_once(part.clone()).await, part));
+    let (mut answered, mut failed) = (Vec::new(), None);
+    for (answer, part) in join_all(asked).await {
+        match answer {
+            Ok(answer) => answered.push((part, answer)),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    (answered, failed)
 }
 
-/// Where one node's limits refuse, what the other nodes' have charged goes back. What cannot be given
-/// back stays charged: nobody gets more than the quota for that.
-async fn give_back(parts: &[Take], answers: &mut [Answer], redis: &Redis) {
-    let mut charged = Vec::new();
-    for (index, (part, answer)) in parts.iter().zip(&*answers).enumerate() {
-        if part.passes(answer) {
-            let fits = part.charges.iter().zip(answer).filter(|(_, taken)| taken.fits);
-            let refund = Take::new(Act::Refund, fits.map(|(charge, taken)| charge.back(taken)));
-            if !refund.charges.is_empty() {
-                charged.push((index, refund));
-            }
+/// Where one node's limits refuse, or it fails, what the other nodes' have charged goes back. What cannot
+/// be given back stays charged: nobody gets more than the quota for that.
+async fn give_back(answered: &mut [(Take, Answer)], redis: &Redis) {
+    let charged = answered.iter_mut().filter(|(part, answer)| part.passes(answer));
+    let refunds = charged.map(async |(part, answer)| {
+        let fits = part.charges.iter().zip(&*answer).filter(|(_, taken)| taken.fits);
+        let refund = Take::new(Act::Refund, fits.map(|(charge, taken)| charge.back(taken)));
+        if refund.charges.is_empty() {
+            return;
         }
-    }
-    let refunds: Vec<_> = charged.iter().map(|(_, refund)| refund.clone()).collect();
-    match together(&refunds, redis).await {
-        Ok(refunded) => {
-            for ((index, _), refunded) in charged.iter().zip(refunded) {
-                let fits = answers[*index].iter_mut().filter(|taken| taken.fits);
+        match redis.at_once(refund).await {
+            Ok(refunded) => {
+                let fits = answer.iter_mut().filter(|taken| taken.fits);
                 fits.zip(refunded).for_each(|(taken, now)| *taken = now);
             }
+            Err(error) => tracing::debug!(%error, "a refused request stays charged for"),
         }
-        Err(error) => tracing::debug!(%error, "a refused request stays charged for"),
-    }
+    });
+    join_all(refunds).await;
 }
 
 impl Take {
@@ -172,14 +181,13 @@ impl Take {
     /// only one.
     fn by_shortcut(&self, redis: &Redis) -> Option<Answer> {
         let now = now();
-        let known = |charge: &Charge| redis.shortcuts.known(charge, now);
         if let [charge] = &*self.charges {
-            return known(charge).map(|taken| SmallVec::from_buf([taken]));
+            return redis.shortcuts.known(charge, now).map(|taken| SmallVec::from_buf([taken]));
         }
         let nothing = Taken { fits: true, now: Timestamp(0), standing: Standing::Unknown };
         let refused = |charge: &Charge| {
             let may_refuse = charge.rule.denies && !charge.rule.is_shadow;
-            may_refuse.then(|| known(charge)).flatten().filter(|taken| !taken.fits)
+            may_refuse.then(|| redis.shortcuts.denied(charge, now)).flatten()
         };
         let found: SmallVec<[Option<Taken>; 4]> = self.charges.iter().map(refused).collect();
         let is_known = found.iter().any(Option::is_some);
@@ -201,7 +209,7 @@ impl Take {
                 && taken.fits
             {
                 let found = Found { counting: found, taken, sent, received: now() };
-                return Ok(SmallVec::from_buf([leasing.keep(left, found, heard)]));
+                return Ok(SmallVec::from_buf([leasing.keep(left, found)]));
             }
             leasing.fail(now());
         }
@@ -288,8 +296,8 @@ fn arguments(command: Command, charge: &Charge) -> Command {
                 Opening::FirstRequest(length) => command.arg(length).arg("first"),
                 Opening::Multiples(length) => command.arg(length).arg("multiple"),
                 Opening::Calendar(calendar) => {
-                    let end = calendar.end(wall_clock());
-                    command.arg(end.0).arg(calendar.end(end).0)
+                    let [end, next] = calendar_ends(calendar, wall_clock());
+                    command.arg(end.0).arg(next.0)
                 }
             }
             .arg("")
@@ -305,6 +313,14 @@ fn arguments(command: Command, charge: &Charge) -> Command {
             command.arg(it.limit()).arg(cost).arg(it.window()).arg(steps.join(",")).arg("")
         }
     }
+}
+
+/// The ends of two windows, of which one is the server's if its clock is at most an hour behind this
+/// process's, or a window ahead.
+fn calendar_ends(calendar: Calendar, now: Timestamp) -> [Timestamp; 2] {
+    const HOUR: u64 = 60 * 60 * 1_000_000;
+    let end = calendar.end(Timestamp(now.0.saturating_sub(HOUR)));
+    [end, calendar.end(end)]
 }
 
 /// The algorithms as the scripts number them.

@@ -4,6 +4,7 @@
 //! only remembered while such messages arrive, and only if none came while it was asked for.
 
 use std::fmt;
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(super) struct Shortcuts {
 struct State {
     places: IndexMap<Place, Known, RandomState>,
     listener: Option<Listener>,
+    /// Whether messages arrived when that was last looked at.
+    is_open: bool,
     /// How many messages have come, losses of them included.
     heard: u64,
 }
@@ -42,6 +45,8 @@ struct Known {
     lease: Option<Lease>,
     /// Somebody asks for a lease.
     is_leasing: bool,
+    /// Something has changed meanwhile.
+    is_spoilt: bool,
     /// There was not enough for one.
     no_lease_before: Option<Instant>,
 }
@@ -84,19 +89,23 @@ impl Shortcuts {
         state.listen();
         let known = state.places.get_mut(&place(charge))?;
         let counting = charge.rule.counting;
-        if let Some(denial) = &known.denial {
-            // A limit that has changed is asked about.
-            if now < denial.until && denial.found.counting == counting {
-                return (charge.cost >= denial.cost).then(|| denial.found.later(now));
-            }
-            known.denial = None;
+        if let Some(denial) = known.denial(counting, now) {
+            return denial.answer(charge.cost, now);
         }
         let lease = known.lease.as_mut().filter(|lease| lease.found.counting == counting)?;
         let spent = lease.spend(charge.cost, now);
-        if spent.is_none() {
+        if lease.left == 0 {
             known.lease = None;
         }
         spent
+    }
+
+    /// The same beside other limits: a lease is not spent on what they may refuse.
+    pub(super) fn denied(&self, charge: &Charge, now: Instant) -> Option<Taken> {
+        let state = &mut *self.lock();
+        state.listen();
+        let known = state.places.get_mut(&place(charge))?;
+        known.denial(charge.rule.counting, now)?.answer(charge.cost, now)
     }
 
     /// How many messages have come. With `listen`, from now on they do.
@@ -117,14 +126,15 @@ impl Shortcuts {
         }
     }
 
-    /// Whether to ask for a lease: only one asks at a time.
+    /// Whether to ask for a lease: only one asks at a time, and not while something is left of the last.
     pub(super) fn begin_lease(&self, place: Place, now: Instant) -> Option<Leasing<'_>> {
         let state = &mut *self.lock();
         let known = state.known(place);
-        if known.is_leasing || known.no_lease_before.is_some_and(|before| now < before) {
+        let is_too_early = known.no_lease_before.is_some_and(|before| now < before);
+        if known.is_leasing || known.lease.is_some() || is_too_early {
             return None;
         }
-        known.is_leasing = true;
+        (known.is_leasing, known.is_spoilt) = (true, false);
         Some(Leasing { shortcuts: self, place })
     }
 
@@ -146,13 +156,16 @@ pub(super) struct Leasing<'a> {
 
 impl Leasing<'_> {
     /// `left` was charged and is not spent. Says where the limit would stand without it.
-    pub(super) fn keep(self, left: u32, found: Found, heard: u64) -> Taken {
+    pub(super) fn keep(self, left: u32, found: Found) -> Taken {
         let lease = Lease { left, found };
         let taken = lease.taken(found.received);
         let state = &mut *self.shortcuts.lock();
         state.listen();
-        if state.heard == heard {
-            state.known(self.place).lease = Some(lease);
+        if let Some(known) = state.places.get_mut(&self.place)
+            && known.is_leasing
+            && !known.is_spoilt
+        {
+            known.lease = Some(lease);
         }
         taken
     }
@@ -182,7 +195,8 @@ impl State {
             arrived.push(delivery);
         }
         // What is not open may miss something before it says so.
-        if !listener.is_open() {
+        let was_open = mem::replace(&mut self.is_open, listener.is_open());
+        if was_open && !self.is_open {
             self.places.values_mut().for_each(|known| known.denial = None);
         }
         for delivery in arrived {
@@ -202,7 +216,7 @@ impl State {
     fn forget(&mut self, place: &Place) {
         self.heard += 1;
         if let Some(known) = self.places.get_mut(place) {
-            (known.denial, known.lease) = (None, None);
+            (known.denial, known.lease, known.is_spoilt) = (None, None, true);
         }
     }
 
@@ -211,6 +225,29 @@ impl State {
             self.places.swap_remove_index(fastrand::usize(..self.places.len()));
         }
         self.places.entry(place).or_default()
+    }
+}
+
+impl Known {
+    /// The refusal that is remembered, while it is true.
+    fn denial(&mut self, counting: Counting, now: Instant) -> Option<&Denial> {
+        // A limit that has changed is asked about.
+        let is_true = |it: &Denial| now < it.until && it.found.counting == counting;
+        if !self.denial.as_ref().is_some_and(is_true) {
+            self.denial = None;
+        }
+        self.denial.as_ref()
+    }
+}
+
+impl Denial {
+    fn answer(&self, cost: u32, now: Instant) -> Option<Taken> {
+        let is_known = match self.found.counting {
+            // When something dearer will fit, the log alone knows.
+            Counting::SlidingLog(_) => cost == self.cost,
+            _ => cost >= self.cost,
+        };
+        is_known.then(|| self.found.later(now))
     }
 }
 
@@ -233,8 +270,8 @@ impl Lease {
             }
             _ => 0,
         };
-        let usable = u32::try_from(usable).unwrap_or(u32::MAX);
-        self.left = self.left.min(usable).checked_sub(cost)?;
+        self.left = self.left.min(u32::try_from(usable).unwrap_or(u32::MAX));
+        self.left = self.left.checked_sub(cost)?;
         Some(self.taken(now))
     }
 

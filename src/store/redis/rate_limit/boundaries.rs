@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, Connection, Value};
 use support::RedisServer;
 
-use super::{Act, Charge, Counting, Keys, OnRedis, Rule, Take, Timestamp};
+use super::{Act, Charge, Counting, Keys, OnRedis, Opening, Rule, Take, Timestamp};
 use crate::Store;
 use crate::policy::Quota;
 use crate::policy::limiting::Decision;
@@ -14,6 +14,22 @@ use crate::policy::limiting::tests::{Key, START};
 use crate::store::keys::{Fingerprint, Subject};
 
 const MINUTE: u64 = 60 * 1_000_000;
+
+/// The process whose clock is a second ahead tells of the same day as the others.
+#[test]
+fn who_is_ahead_counts_the_servers_day() {
+    let Counting::FixedWindow(it) = Quota::per_calendar_day(1).counting() else { panic!("days") };
+    let Opening::Calendar(calendar) = it.opening() else { panic!("days") };
+    let midnight = calendar.end(Timestamp(START));
+    let next = calendar.end(midnight);
+    for (clock, ends) in [
+        (midnight.0 - 1, [midnight, next]),
+        (midnight.0 + 1_000_000, [midnight, next]),
+        (midnight.0 + 2 * 60 * MINUTE, [next, calendar.end(next)]),
+    ] {
+        assert_eq!(super::calendar_ends(calendar, Timestamp(clock)), ends);
+    }
+}
 
 /// One of each algorithm: four in an hour.
 fn each() -> Vec<Arc<Rule>> {

@@ -155,6 +155,65 @@ async fn a_lease_spares_commands_and_never_exceeds_the_limit() {
 }
 
 #[tokio::test]
+async fn a_lease_is_not_lost_to_who_looks_charges_or_costs_more() {
+    let server = RedisServer::start();
+    let store = store(&server).await;
+    let leased = rule(Quota::per_day(1_000), |rule| rule.batch = 10);
+    let mut other = Rule::new("other", Quota::per_day(1_000).counting(), false);
+    other.denies = true;
+    assert!(take(&store, &leased).await);
+    for act in [Act::Peek, Act::Charge] {
+        store.ask(Take::one(act, ada(&leased, 1))).await.unwrap();
+    }
+    for cost in [20, 9 + 1] {
+        assert!(store.ask(Take::one(Act::Take, ada(&leased, cost))).await.unwrap()[0].fits);
+    }
+    let both = [ada(&leased, 1), ada(&Arc::new(other), 1)];
+    assert!(store.ask(Take::new(Act::Take, both)).await.unwrap().iter().all(|it| it.fits));
+    let rest = async {
+        for _ in 0..9 {
+            assert!(take(&store, &leased).await);
+        }
+    };
+    assert_eq!(scripts(&server, rest).await.1, 0);
+    let peek = Take::one(Act::Peek, ada(&leased, 1));
+    let left = leased.counting.decide(&store.ask(peek).await.unwrap()[0], 1).remaining;
+    assert_eq!(left, 1_000 - 10 - 1 - 20 - 10 - 1);
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "how long something is known for is counted here")]
+async fn a_lease_is_kept_unless_something_has_changed_of_its_own_place() {
+    let server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::per_day(1_000), |rule| rule.batch = 10);
+    let charge = ada(&rule, 1);
+    let taken = store.ask(Take::one(Act::Charge, ada(&rule, 10))).await.unwrap()[0];
+    let now = Instant::now();
+    let found = Found { counting: rule.counting, taken, sent: now, received: now };
+    let other = Subject::Address([192, 0, 2, 2].into());
+    for (subject, is_kept) in [(other, true), (charge.subject, false)] {
+        let shortcuts = Shortcuts::default();
+        let leasing = shortcuts.begin_lease(place(&charge), now).unwrap();
+        shortcuts.forget(&(rule.id, subject));
+        leasing.keep(9, found);
+        assert_eq!(shortcuts.known(&charge, now).is_some(), is_kept);
+    }
+}
+
+/// When something dearer will fit is not known of a log.
+#[tokio::test]
+async fn what_costs_more_is_asked_of_a_log() {
+    let server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::per_day(10).sliding_log(), |rule| rule.denies = true);
+    assert!(store.ask(Take::one(Act::Take, ada(&rule, 10))).await.unwrap()[0].fits);
+    refused_for_free(&server, &store, &rule).await;
+    let dearer = store.ask(Take::one(Act::Take, ada(&rule, 5)));
+    assert_eq!(scripts(&server, dearer).await.1, 1);
+}
+
+#[tokio::test]
 async fn while_redis_is_away_a_lease_is_spent_to_its_end() {
     let mut server = RedisServer::start();
     let store = store(&server).await;
