@@ -2,8 +2,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use http::Response;
 use http::request::Parts;
-use http::{Response, StatusCode};
 use smallvec::SmallVec;
 
 use super::body::Tail;
@@ -18,6 +18,7 @@ use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
 use crate::policy::Timestamp;
 use crate::policy::limiting::{Act, Decision, Standing};
+use crate::store::Asking;
 use crate::store::keys::Subject;
 use crate::store::verbs::{self, Lent, Take, Verb};
 use crate::store_layer::find;
@@ -29,6 +30,8 @@ pub(super) struct LimitGate {
     /// What waits for a key.
     waiting: Option<Box<Waiting>>,
     asked: SmallVec<[Asked; 1]>,
+    /// Who goes on asking for a lease when the request is given up.
+    leases: Option<Store>,
     /// Where the handler may say what it costs, if a limit asks, and what is then told to whom.
     charge: Option<(Charge, Store)>,
 }
@@ -54,7 +57,7 @@ type Keys = Vec<Result<Option<Key>, KeyError>>;
 
 impl LimitGate {
     pub(super) fn new(settings: Arc<Settings>) -> LimitGate {
-        LimitGate { settings, waiting: None, asked: SmallVec::new(), charge: None }
+        LimitGate { settings, waiting: None, asked: SmallVec::new(), leases: None, charge: None }
     }
 
     pub(super) fn plan(&mut self, settings: &Settings, head: &mut Parts) -> Planned<Self> {
@@ -98,8 +101,8 @@ impl LimitGate {
         key: Result<Option<Key>, KeyError>,
         cost: u32,
     ) -> Result<(), Refusal> {
-        let without_key = limit.without_key.of(limit.rule.is_shadow);
-        let Some(subject) = without_key.subject(key, &limit.name)? else { return Ok(()) };
+        let subject = limit.without_key.subject(key, &limit.name, limit.rule.is_shadow)?;
+        let Some(subject) = subject else { return Ok(()) };
         self.asked.push(Asked {
             limit: limit.clone(),
             subject,
@@ -116,10 +119,11 @@ impl LimitGate {
         self.charge = Some((charge, store));
     }
 
-    fn ask(&self, store: &Store) -> Plan<<Take as Verb>::Answer, Keys> {
+    fn ask(&mut self, store: &Store) -> Plan<<Take as Verb>::Answer, Keys> {
         if self.asked.is_empty() {
             return Plan::Pass;
         }
+        self.leases = self.asked.iter().any(|it| it.limit.rule.batch > 1).then(|| store.clone());
         Plan::Ask(store.ask(match &*self.asked {
             [asked] => Take::one(Act::Take, asked.to_store()),
             all => Take::new(Act::Take, all.iter().map(Asked::to_store)),
@@ -143,7 +147,7 @@ impl LimitGate {
     }
 
     /// What is to be settled when the response has ended.
-    fn settlement(&mut self, status: StatusCode) -> Option<Box<Settlement>> {
+    fn settlement<B>(&mut self, response: &Response<B>) -> Option<Box<Settlement>> {
         let (charge, store) = self.charge.take()?;
         let reserved = self.asked.iter().filter_map(|asked| {
             // What this process counted by itself, nobody can give back.
@@ -152,7 +156,7 @@ impl LimitGate {
             Some((asked.limit.clone(), verbs::Charge { charged, ..asked.to_store().owned() }))
         });
         let reserved: Vec<_> = reserved.collect();
-        (!reserved.is_empty()).then(|| Box::new(Settlement::new(store, status, charge, reserved)))
+        (!reserved.is_empty()).then(|| Box::new(Settlement::new(store, response, charge, reserved)))
     }
 }
 
@@ -238,6 +242,13 @@ impl Gate for LimitGate {
         let document = is_alone.then(|| first.limit.documents.of(&limited));
         Err(Refusal::Limited(limited, document))
     }
+
+    /// A batch that is charged for is kept for others.
+    fn abandon(&mut self, asking: Asking<Self::Answer>) {
+        if let Some(store) = self.leases.take() {
+            store.finish(asking, drop);
+        }
+    }
 }
 
 impl<B> Respond<B> for LimitGate {
@@ -250,7 +261,7 @@ impl<B> Respond<B> for LimitGate {
 
     fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {
         fields::append(response.headers_mut(), &self.settings, &self.asked);
-        let tail = self.settlement(response.status()).map_or(Tail::Nothing, Tail::Settlement);
+        let tail = self.settlement(&response).map_or(Tail::Nothing, Tail::Settlement);
         response.map(|body| LimitBody::new(body, tail))
     }
 }

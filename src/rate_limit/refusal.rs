@@ -51,25 +51,20 @@ impl Refusal {
 }
 
 impl WithoutKey {
-    /// A shadow refuses nobody.
-    pub(super) fn of(self, is_shadow: bool) -> WithoutKey {
-        if is_shadow { WithoutKey::Pass } else { self }
-    }
-
-    /// Whom a limit counts, if it concerns the request.
+    /// Whom a limit counts, if it concerns the request. A shadow refuses nobody.
     pub(super) fn subject(
         self,
         key: Result<Option<Key>, KeyError>,
         limit: &Arc<str>,
+        is_shadow: bool,
     ) -> Result<Option<Subject>, Refusal> {
-        let key = key.map_err(|error| {
-            tracing::error!("{error}");
-            Refusal::Key(error)
-        })?;
+        let key = key.inspect_err(|error| tracing::error!("{error}"));
         match (key, self) {
-            (Some(key), _) => Ok(Some(key.0)),
-            (None, WithoutKey::Pass) => Ok(None),
-            (None, WithoutKey::Refuse) => {
+            (Ok(Some(key)), _) => Ok(Some(key.0)),
+            (Ok(None), WithoutKey::Pass) => Ok(None),
+            _ if is_shadow => Ok(None),
+            (Err(error), _) => Err(Refusal::Key(error)),
+            (Ok(None), WithoutKey::Refuse) => {
                 Err(Refusal::MissingKey(MissingKey { limit: limit.clone() }))
             }
         }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::{Response, StatusCode};
 
+use super::fields;
 use super::limit::LimitSettings;
 use crate::Store;
 use crate::policy::limiting::Act;
@@ -97,6 +99,8 @@ pub(super) struct Settlement {
     status: StatusCode,
     charge: Charge,
     bytes: u64,
+    /// Where the head says it: a server reads no further.
+    length: Option<u64>,
     progress: Progress,
     reserved: Vec<(Arc<LimitSettings>, verbs::Charge)>,
 }
@@ -111,13 +115,15 @@ enum Progress {
 
 impl Settlement {
     /// `reserved`: what gives it back.
-    pub(super) fn new(
+    pub(super) fn new<B>(
         store: Store,
-        status: StatusCode,
+        response: &Response<B>,
         charge: Charge,
         reserved: Vec<(Arc<LimitSettings>, verbs::Charge)>,
     ) -> Settlement {
-        Settlement { store, status, charge, bytes: 0, progress: Progress::Unread, reserved }
+        let (status, progress) = (response.status(), Progress::Unread);
+        let length = response.headers().get(CONTENT_LENGTH).and_then(fields::number);
+        Settlement { store, status, charge, bytes: 0, length, progress, reserved }
     }
 
     pub(super) fn begin(&mut self) {
@@ -128,6 +134,9 @@ impl Settlement {
 
     pub(super) fn count(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+        if self.length.is_some_and(|length| self.bytes >= length) {
+            self.end();
+        }
     }
 
     pub(super) fn end(&mut self) {

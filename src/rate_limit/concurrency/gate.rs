@@ -64,8 +64,8 @@ impl ConcurrencyGate {
 
     fn ask(&mut self, store: &Store, key: Found) -> Planned<Self> {
         let settings = &self.settings;
-        let without_key = settings.without_key.of(settings.is_shadow);
-        let subject = without_key.subject(key, &settings.semaphore.name)?;
+        let (name, is_shadow) = (&settings.semaphore.name, settings.is_shadow);
+        let subject = settings.without_key.subject(key, name, is_shadow)?;
         let Some(subject) = subject else { return Ok(Plan::Pass) };
         let (permit, acquire) = Permit::claim(store, settings.semaphore.clone(), subject);
         self.asked = Some((permit, subject));
