@@ -13,7 +13,7 @@ use http::{Request, StatusCode};
 use serde::Deserialize;
 use tower::ServiceExt;
 use tower_redis_kit::Store;
-use tower_redis_kit::rate_limit::{Limiter, Quota};
+use tower_redis_kit::rate_limit::{Key, Limiter, Quota};
 
 #[derive(Clone)]
 struct LogIns {
@@ -33,11 +33,13 @@ async fn log_in(
     Extension(address): Extension<IpAddr>,
     Form(form): Form<LogIn>,
 ) -> Result<&'static str, Response> {
-    // Each guess is taken before it is looked at: a thousand at once are a thousand takes.
-    for taken in
-        [limits.by_address.take(address).await, limits.by_account.take(form.user.as_str()).await]
-    {
-        let allowance = taken.map_err(IntoResponse::into_response)?;
+    // Each guess is taken before it is looked at: a thousand at once are a thousand takes. An address that
+    // has none left takes none from an account: it could lock out all of them.
+    for (limit, key) in [
+        (&limits.by_address, Key::from(address)),
+        (&limits.by_account, Key::from(form.user.as_str())),
+    ] {
+        let allowance = limit.take(key).await.map_err(IntoResponse::into_response)?;
         allowance.or_limited().map_err(IntoResponse::into_response)?;
     }
     // A service compares a hash that is slow to compute.

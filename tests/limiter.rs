@@ -73,6 +73,8 @@ async fn a_peek_takes_nothing(store: Store) {
         for _ in 0..5 {
             let peeked = limiter.peek("ada").await.unwrap();
             assert!(peeked.is_allowed() && peeked.remaining() == 2, "{name}: {peeked:?}");
+            assert!(limiter.peek_n("ada", 2).await.unwrap().is_allowed(), "{name}");
+            assert!(!limiter.peek_n("ada", 3).await.unwrap().is_allowed(), "{name}");
         }
         assert!(limiter.take_n("ada", 2).await.unwrap().is_allowed(), "{name}");
         assert!(!limiter.peek("ada").await.unwrap().is_allowed(), "{name}");

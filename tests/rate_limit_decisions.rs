@@ -21,8 +21,9 @@ use http_body_util::BodyExt;
 use support::RedisServer;
 use tokio::task::JoinSet;
 use tower_redis_kit::rate_limit::{
-    Blocked, Charge, ChooseLimits, Fallback, Finished, Header, Limit, Limited, LiveLimits,
-    MissingCharge, MissingKey, Quota, RateLimitLayer, RequestMatcher, RouteLimits, WithoutKey,
+    Blocked, Charge, ChooseLimits, ConcurrencyLimitLayer, Fallback, Finished, Header, Limit,
+    Limited, LiveLimits, MissingCharge, MissingKey, PeerIp, Quota, RateLimitLayer, RequestMatcher,
+    RouteLimits, WithoutKey,
 };
 use tower_redis_kit::{Store, StoreLayer};
 
@@ -39,6 +40,7 @@ on_every_store! {
     who_hangs_up_pays_what_was_reserved,
     a_handler_that_panics_or_is_left_pays_what_was_reserved,
     a_shadow_refuses_nobody_and_shows_nowhere,
+    a_shadow_that_cannot_tell_who_asks_refuses_nobody,
     a_shadow_beside_a_live_limit_is_charged_by_itself,
     limits_are_chosen_by_route_and_method,
     a_tier_is_chosen_by_request,
@@ -209,17 +211,26 @@ async fn a_stream_adds_up_what_it_costs(store: Store) {
 async fn bytes_are_charged_at_the_end(store: Store) {
     let bytes = |done: &Finished| u32::try_from(done.bytes()).unwrap_or(u32::MAX);
     let limit = by_key("bytes", METERED).cost(10).settle(bytes);
+    // As when what another server sends is passed on.
+    let sized = async || {
+        let parts = stream::iter(["abc", "def"]).map(Ok::<_, Infallible>);
+        ([("content-length", "6")], Body::from_stream(parts))
+    };
     let app = Router::new()
         .route("/", get(|| async { vec![b'x'; 400] }))
         .route("/empty", get(|| async { StatusCode::NO_CONTENT }))
+        .route("/sized", get(sized))
         .layer(RateLimitLayer::all(limit))
         .layer(StoreLayer::new(store.clone()));
-    // By a real server, which does not read an empty body, nor one after HEAD.
+    // By a real server, which does not read an empty body, nor one after HEAD, nor beyond the length that
+    // is stated.
     let served =
         Served::by(|listener| async move { axum::serve(listener, app).await.unwrap() }).await;
     let client = http_client();
     let mut expected = 1_000;
-    for (method, path, charged) in [("GET", "/", 400), ("GET", "/empty", 0), ("HEAD", "/", 0)] {
+    let requests =
+        [("GET", "/", 400), ("GET", "/empty", 0), ("HEAD", "/", 0), ("GET", "/sized", 6)];
+    for (method, path, charged) in requests {
         let request = request(method, &served.uri(path), &[("x-api-key", "k")]);
         let response = client.request(request).await.unwrap();
         let _ = response.into_body().collect().await.unwrap();
@@ -314,6 +325,22 @@ async fn a_shadow_refuses_nobody_and_shows_nowhere(store: Store) {
     assert_eq!(left(&store, "next", Quota::per_day(2), "k").await, 0, "it counts all the same");
 }
 
+/// Nobody has said where connections come from.
+async fn a_shadow_that_cannot_tell_who_asks_refuses_nobody(store: Store) {
+    let by_peer = || Limit::new("peer", Quota::per_day(1), PeerIp);
+    let shadow = [by_peer().shadow(), by_key("api", Quota::per_day(9))];
+    let shadow = app(RateLimitLayer::all(shadow), store.clone());
+    assert_eq!(status(&shadow, keyed("k")).await, 200);
+    let permits = ConcurrencyLimitLayer::new("peer", 1, PeerIp);
+    let answer = |layer: ConcurrencyLimitLayer| {
+        let app = Router::new().route("/", get(|| async {})).layer(layer.with_store(store.clone()));
+        async move { status(&app, get_request("/")).await }
+    };
+    assert_eq!(answer(permits.clone().shadow()).await, 200);
+    assert_eq!(answer(permits).await, 500);
+    assert_eq!(status(&app(RateLimitLayer::all(by_peer()), store), get_request("/")).await, 500);
+}
+
 #[tokio::test]
 async fn with_redis_away_a_shadow_refuses_nobody() {
     let store = away().await;
@@ -345,10 +372,15 @@ async fn limits_are_chosen_by_route_and_method(store: Store) {
     let table = RouteLimits::new()
         .route("/users/{id}", one("user"))
         .route("POST /users/{id}", [one("user"), one("write")])
+        .route("GET /export", one("export"))
+        .route("GET /both", one("get"))
+        .route("HEAD /both", one("head"))
         .otherwise(one("other"));
     let hello = || async { "hello" };
     let app = Router::new()
         .route("/users/{id}", get(hello).post(hello))
+        .route("/export", get(hello))
+        .route("/both", get(hello))
         .route("/a", get(hello))
         .route("/b", get(hello))
         .layer(RateLimitLayer::by(table))
@@ -358,6 +390,10 @@ async fn limits_are_chosen_by_route_and_method(store: Store) {
     assert_eq!(status(&app, of("GET", "/users/2")).await, 429, "one route, whatever the id");
     let response: Response = send(&app, of("POST", "/users/3")).await;
     assert_eq!(reason::<Limited, _>(&response).limit(), "user");
+    assert_eq!(status(&app, of("GET", "/export")).await, 200);
+    assert_eq!(status(&app, of("HEAD", "/export")).await, 429, "by the same handler");
+    assert_eq!(status(&app, of("GET", "/both")).await, 200);
+    assert_eq!(status(&app, of("HEAD", "/both")).await, 200, "of its own");
     assert_eq!(status(&app, of("GET", "/a")).await, 200);
     assert_eq!(status(&app, of("GET", "/b")).await, 429, "the rest has one limit");
 }
@@ -506,6 +542,33 @@ async fn leases_and_remembered_refusals_take_no_command() {
         assert!(response.headers().contains_key("retry-after"));
     }
     assert!(!server.count().since(&before).commands.contains_key("evalsha"));
+}
+
+#[tokio::test]
+async fn a_lease_outlives_who_asked_for_it() {
+    let server = RedisServer::start();
+    let store = Store::builder().deadline(Duration::from_secs(5));
+    let store = store.connect(&server.url()).await.unwrap();
+    let quota = Quota::per_day(1_000);
+    let leased = app(RateLimitLayer::all(by_key("lease", quota).lease(100)), store.clone());
+    server.pause();
+    let hangs_up = status(&leased, keyed("k"));
+    tokio::time::timeout(Duration::from_millis(50), hangs_up).await.unwrap_err();
+    server.resume();
+    let is_leased = async || {
+        let before = server.count();
+        assert_eq!(status(&leased, keyed("k")).await, 200);
+        !server.count().since(&before).commands.contains_key("evalsha")
+    };
+    eventually("the lease is kept", is_leased).await;
+    let left = left(&store, "lease", quota, "k").await;
+    assert!((890..=900).contains(&left), "one batch, and what was asked for meanwhile: {left}");
+}
+
+#[test]
+#[should_panic(expected = "settle or lease")]
+fn what_settles_is_not_leased() {
+    let _ = by_key("api", Quota::per_day(100)).lease(10).settle(|done| done.reserved());
 }
 
 /// The limits' own matchers are what users write, too.

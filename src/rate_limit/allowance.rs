@@ -58,19 +58,19 @@ impl Allowance {
     /// ```
     /// use axum::response::{IntoResponse, Response};
     /// use tower_redis_kit::Store;
-    /// use tower_redis_kit::rate_limit::Quota;
+    /// use tower_redis_kit::rate_limit::{Limiter, Quota};
     ///
-    /// async fn send_mail(store: Store) -> Result<&'static str, Response> {
-    ///     let mails = store.limiter("mail", Quota::per_hour(1));
+    /// // The application's state has it: it is made once.
+    /// async fn send_mail(mails: Limiter) -> Result<&'static str, Response> {
     ///     let allowance = mails.take("ada").await.map_err(IntoResponse::into_response)?;
     ///     allowance.or_limited().map_err(IntoResponse::into_response)?;
     ///     Ok("sent")
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let store = Store::memory();
-    /// assert_eq!(send_mail(store.clone()).await.unwrap(), "sent");
-    /// let refused = send_mail(store).await.unwrap_err();
+    /// let mails = Store::memory().limiter("mail", Quota::per_hour(1));
+    /// assert_eq!(send_mail(mails.clone()).await.unwrap(), "sent");
+    /// let refused = send_mail(mails).await.unwrap_err();
     /// assert_eq!(refused.status(), 429);
     /// assert_eq!(refused.headers()["retry-after"], "3600");
     /// # }

@@ -168,7 +168,8 @@ impl RouteLimits {
         RouteLimits::default()
     }
 
-    /// Limits of a route, `/log-in`, or of one method on it, `POST /log-in`, which goes first.
+    /// Limits of a route, `/log-in`, or of one method on it, `POST /log-in`, which goes first. Those of
+    /// `GET` are of `HEAD` too, which the same handler answers, unless it has its own.
     ///
     /// # Panics
     /// When `route` is neither, or two limits have one name.
@@ -205,7 +206,11 @@ impl ChooseLimits for RouteLimits {
     fn choose(&self, head: &Parts) -> Option<Limits> {
         let path = axum_parts::route(head).unwrap_or_else(|| head.uri.path());
         let Some(on_route) = self.routes.get(path) else { return self.otherwise.clone() };
-        let by_method = on_route.by_method.iter().find(|(method, _)| *method == head.method);
+        let by = |method: &Method| on_route.by_method.iter().find(|(it, _)| it == method);
+        let by_method = match head.method {
+            Method::HEAD => by(&Method::HEAD).or_else(|| by(&Method::GET)),
+            _ => by(&head.method),
+        };
         let found = by_method.map(|(_, limits)| limits).or(on_route.by_any.as_ref());
         found.or(self.otherwise.as_ref()).cloned()
     }

@@ -84,15 +84,19 @@ impl Local {
         let Some(cost) = NonZeroU32::new(cost) else {
             return self.decision(true, self.burst.get(), Some(Duration::ZERO));
         };
-        match self.limiter.check_key_n(&self.key(subject), cost) {
-            Ok(Ok(state)) => {
+        // It multiplies before it compares, and may come to any number.
+        let asks = cost <= self.burst;
+        match asks.then(|| self.limiter.check_key_n(&self.key(subject), cost)) {
+            Some(Ok(Ok(state))) => {
                 self.decision(true, state.remaining_burst_capacity(), Some(Duration::ZERO))
             }
-            Ok(Err(not_until)) => {
+            Some(Ok(Err(not_until))) => {
                 self.decision(false, 0, Some(not_until.wait_time_from(self.clock.now())))
             }
             // The store may have more.
-            Err(_) => self.decision(false, 0, Some(self.each.saturating_mul(cost.get()))),
+            None | Some(Err(_)) => {
+                self.decision(false, 0, Some(self.each.saturating_mul(cost.get())))
+            }
         }
     }
 
@@ -141,6 +145,17 @@ mod tests {
         let local = Local::new(Quota::per_hour(3));
         let one = Subject::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
         assert_eq!([true, true, true, false], [0; 4].map(|_| local.take(one, 1).allowed));
+    }
+
+    #[test]
+    fn no_cost_is_so_large_that_it_is_small() {
+        let local = Local::new(Quota::per_hour(100));
+        let one = Subject::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        // This many times 36 s is little more than 2^64 ns.
+        for cost in [101, 512_409_559, u32::MAX] {
+            assert!(!local.take(one, cost).allowed, "{cost}");
+        }
+        assert!(local.take(one, 100).allowed);
     }
 
     #[test]

@@ -40,7 +40,8 @@ use crate::{Store, StoreError};
 ///
 /// In a handler a refusal becomes a response by [`Allowance::or_limited`].
 ///
-/// A handle, cheap to clone. Make it once: what it counts while the store is away is its own.
+/// A handle, cheap to clone. Make it once, and keep it in the application's state: what it counts while
+/// the store is away is its own, and one that is made for each request begins anew each time.
 ///
 /// # Errors
 /// Every method fails when the store cannot answer, but [`take`](Limiter::take) and
@@ -115,7 +116,15 @@ impl Limiter {
     /// # Errors
     /// As on [`Limiter`].
     pub async fn peek(&self, key: impl Into<Key>) -> Result<Allowance, StoreError> {
-        let decision = self.act(Act::Peek, key.into(), 1).await?;
+        self.peek_n(key, 1).await
+    }
+
+    /// Whether `cost` would be allowed at once. Takes nothing.
+    ///
+    /// # Errors
+    /// As on [`Limiter`].
+    pub async fn peek_n(&self, key: impl Into<Key>, cost: u32) -> Result<Allowance, StoreError> {
+        let decision = self.act(Act::Peek, key.into(), cost).await?;
         Ok(Allowance::new(&self.limit.name, decision))
     }
 

@@ -8,9 +8,10 @@ use http::{Response, StatusCode};
 use support::RedisCluster;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::block_in_place;
+use tower_redis_kit::rate_limit::{Fallback, Header, Limit, Quota, RateLimitLayer};
 use tower_redis_kit::{Store, StoreError};
 
-use crate::common::{fields, get, send, text, unique, within};
+use crate::common::{fields, get, request, send, text, unique, within};
 use crate::policies::{
     IMPATIENT, PATIENT, assert_policies, assert_turned_away, assert_whole_again, on_one_node,
     seed_on,
@@ -134,6 +135,23 @@ async fn assert_policy(app: &Router, store: &Store, kept: &Kept) {
     assert!(time < LOOSE, "counter: {time:?}");
 }
 
+/// Of two limits on two nodes, of which one is dead, the other gives back what it has charged.
+async fn assert_none_is_charged(service: &Service, dead: usize) {
+    let quota = Quota::per_day(9);
+    let pair = [("left", "x-left"), ("right", "x-right")];
+    let pair = pair.map(|(name, field)| Limit::new(name, quota, Header::new(field)));
+    let layer = RateLimitLayer::all(pair).fallback(Fallback::Refuse);
+    let pair = Router::new().layer(layer.with_store(service.store.clone()));
+    let alive = service.kept.keys().find(|node| **node != dead).expect("another node");
+    let [left, right] = [&dead, alive].map(|node| &*service.kept[node].names[0]);
+    for _ in 0..3 {
+        let asks = request("GET", "/", &[("x-left", left), ("x-right", right)]);
+        assert_eq!(send(&pair, asks).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let peek = service.store.limiter("right", quota).peek(right).await;
+    assert_eq!(peek.expect("its node is well").remaining(), 9);
+}
+
 async fn assert_fails_within(limit: Duration, store: &Store, kept: &Kept) {
     let counter = store.values("spread").grouped(&kept.groups[0]);
     let mut times = Vec::new();
@@ -216,6 +234,7 @@ async fn a_killed_node_is_replaced_and_comes_back_as_a_replica() {
         service.cluster.kill(dead);
     });
     assert_policy(&service.app, &service.store, &service.kept[&dead]).await;
+    assert_none_is_charged(&service, dead).await;
     service.assert_others_are_served(dead).await;
     assert_fails_within(AT_ONCE, &service.store, &service.kept[&dead]).await;
     assert_policies(&columns, None, StoreError::is_refused).await;
