@@ -28,6 +28,7 @@ on_every_store!(
     a_log_keeps_what_it_was_told_to,
     the_jobs_of_a_worker_that_failed_go_to_another,
     a_job_of_another_version_is_left_for_it,
+    jobs_that_cannot_be_read_hold_up_no_others,
 );
 
 fn numbers(entries: Vec<(LogId, Event)>) -> Vec<u32> {
@@ -150,6 +151,24 @@ async fn a_job_of_another_version_is_left_for_it(store: Store) {
     let newer = jobs.consumer("mail", "new").again_after(Duration::from_millis(50));
     let left: Vec<String> = newer.next(10).await.unwrap().into_iter().map(|(_, job)| job).collect();
     assert_eq!(left, ["of another version"]);
+}
+
+async fn jobs_that_cannot_be_read_hold_up_no_others(store: Store) {
+    let jobs = store.log("jobs");
+    for _ in 0..20 {
+        jobs.append("of another version").await.unwrap();
+    }
+    // They are due again before all of them were looked at.
+    let worker = jobs.consumer("mail", "old").again_after(Duration::from_millis(1));
+    for number in 0..3 {
+        jobs.append(&event(number)).await.unwrap();
+        let mut handed: Vec<(LogId, Event)> = worker.next(1).await.unwrap();
+        let (id, job) = handed.pop().expect("the one that can be read");
+        assert_eq!(job, event(number));
+        assert_eq!(worker.done([id]).await, Ok(1));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(numbers(worker.next(1).await.unwrap()), [0; 0]);
 }
 
 #[tokio::test]

@@ -81,9 +81,11 @@ impl Consumer {
     }
 
     /// Up to `limit` entries, at most 1,000: first those that were not done in time, then new ones.
+    /// None: there is nothing to be read for now.
     ///
     /// One that is none of the type asked for is left out, and a line in the program's log says so. It
     /// is not done by that, and is handed out again, for a newer version of the program may know it.
+    /// Where all were left out, it asks for more, at once.
     ///
     /// # Errors
     /// As on [`Log`], and with [`is_invalid_key`](StoreError::is_invalid_key) when a name is empty or
@@ -101,8 +103,20 @@ impl Consumer {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let consume = Consume { log, group, worker, limit, again_after };
-        self.log.decode(self.log.store.ask(consume).await?)
+        let mut after = LogId::START;
+        loop {
+            let (log, group, worker) = (log.clone(), group.clone(), worker.clone());
+            let consume = Consume { log, group, worker, limit, again_after, after };
+            let handed = self.log.store.ask(consume).await?;
+            let Some((last, _)) = handed.last() else { return Ok(Vec::new()) };
+            // Each is looked at once, even if its time comes again meanwhile.
+            after = *last;
+            let read = self.log.decode(handed)?;
+            // Or what cannot be read would hold up what comes after it.
+            if !read.is_empty() {
+                return Ok(read);
+            }
+        }
     }
 
     /// These entries are done, and are not handed out to the group again. Answers how many of them

@@ -28,8 +28,18 @@ async fn consume(
     limit: u64,
     again_after: Duration,
 ) -> Vec<Entry> {
+    consume_after(store, [group, worker], limit, again_after, LogId::START).await
+}
+
+async fn consume_after(
+    store: &Store,
+    [group, worker]: [&str; 2],
+    limit: u64,
+    again_after: Duration,
+    after: LogId,
+) -> Vec<Entry> {
     let (group, worker) = (group.into(), worker.into());
-    store.ask(Consume { log: log(), group, worker, limit, again_after }).await.unwrap()
+    store.ask(Consume { log: log(), group, worker, limit, again_after, after }).await.unwrap()
 }
 
 async fn done(store: &Store, group: &str, entries: &[Entry]) -> u64 {
@@ -67,6 +77,31 @@ pub(super) async fn what_is_not_done_in_time_is_handed_out_again(store: Store) {
     assert_eq!(done(&store, "mail", &again).await, 3);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert!(consume(&store, ["mail", "one"], 10, soon).await.is_empty());
+}
+
+pub(super) async fn what_is_due_is_found_behind_what_is_not(store: Store) {
+    let soon = Duration::from_millis(2_000);
+    append(&store, 0..60, 100).await;
+    assert_eq!(consume(&store, ["mail", "failing"], 50, soon).await.len(), 50);
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let busy = consume(&store, ["mail", "busy"], 45, soon).await;
+    assert_eq!(numbers(&busy), (0..45).collect::<Vec<_>>());
+    assert_eq!(numbers(&consume(&store, ["mail", "two"], 1, soon).await), [45]);
+    // With new ones where there is room.
+    let rest = consume(&store, ["mail", "two"], 6, soon).await;
+    assert_eq!(numbers(&rest), [46, 47, 48, 49, 50, 51]);
+}
+
+pub(super) async fn a_worker_can_go_on_behind_an_entry(store: Store) {
+    let soon = Duration::from_millis(50);
+    append(&store, 0..5, 100).await;
+    let handed = consume(&store, ["mail", "one"], 4, soon).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let more = consume_after(&store, ["mail", "one"], 10, soon, handed[1].0).await;
+    assert_eq!(numbers(&more), [2, 3, 4]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(consume_after(&store, ["mail", "one"], 10, soon, more[2].0).await.is_empty());
+    assert_eq!(numbers(&consume(&store, ["mail", "one"], 10, soon).await), [0, 1, 2, 3, 4]);
 }
 
 pub(super) async fn what_the_log_has_dropped_is_not_handed_out_again(store: Store) {

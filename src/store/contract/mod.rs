@@ -118,6 +118,8 @@ macro_rules! backends {
             facts! { consumers, $open =>
                 each_group_gets_every_entry_once
                 what_is_not_done_in_time_is_handed_out_again
+                what_is_due_is_found_behind_what_is_not
+                a_worker_can_go_on_behind_an_entry
                 what_the_log_has_dropped_is_not_handed_out_again
                 concurrent_workers_share_the_entries
                 a_log_is_not_made_by_being_consumed

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::log::Log;
 use super::{Memory, OnMemory, lock};
@@ -38,7 +39,8 @@ impl OnMemory for Consume {
         let (mut again, mut last) = (Vec::new(), LogId::START);
         if let Some(group) = log.groups.get(&self.group) {
             let due = |since: &Timestamp| since.after(self.again_after) <= now;
-            let due = group.pending.iter().filter(|(_, since)| due(since)).map(|(id, _)| *id);
+            let after = group.pending.range((Bound::Excluded(self.after), Bound::Unbounded));
+            let due = after.filter(|(_, since)| due(since)).map(|(id, _)| *id);
             again.extend(due.take(limit));
             last = group.last;
         }

@@ -15,6 +15,7 @@ impl OnRedis for Consume {
             .arg(&*self.worker)
             .arg(self.limit)
             .arg(millis(self.again_after))
+            .arg(format!("({}", self.after))
             .into()
     }
 
