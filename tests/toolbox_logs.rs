@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use common::{on_every_store, unique};
 use serde::{Deserialize, Serialize};
 use support::RedisServer;
-use tower_redis_kit::Store;
 use tower_redis_kit::toolbox::{Log, LogId};
+use tower_redis_kit::{Store, redis};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Event {
@@ -205,4 +205,25 @@ async fn on_redis_a_log_is_a_stream_with_an_end() {
     let entries: Vec<String> =
         log.last(9).await.unwrap().into_iter().map(|(_, entry)| entry).collect();
     assert_eq!(entries, ["one", "", "two"]);
+}
+
+#[tokio::test]
+async fn on_redis_what_others_could_read_is_left_out() {
+    let prefix = unique("log");
+    let store = common::redis_under(&prefix).await;
+    let log = store.log("audit");
+    // Of a version to come, and larger than the cap.
+    let refused = [b"\xfftrk\x7fx".to_vec(), vec![b'x'; (1 << 20) + 1]];
+    for (number, entry) in refused.iter().enumerate() {
+        let mut add = redis::cmd("XADD");
+        add.arg(format!("{prefix}:log:audit")).arg("*").arg("v").arg(entry);
+        store.raw::<String>(add).await.unwrap();
+        log.append(&event(number as u32)).await.unwrap();
+    }
+    assert_eq!(numbers(log.read_after(None, 10).await.unwrap()), [0, 1]);
+    assert_eq!(numbers(log.read_after(None, 1).await.unwrap()), [0]);
+    assert_eq!(numbers(log.last(3).await.unwrap()), [0, 1]);
+    let worker = log.consumer("mail", "old");
+    assert_eq!(numbers(worker.next(1).await.unwrap()), [0]);
+    assert_eq!(numbers(worker.next(10).await.unwrap()), [1]);
 }

@@ -83,9 +83,9 @@ impl Consumer {
     /// Up to `limit` entries, at most 1,000: first those that were not done in time, then new ones.
     /// None: there is nothing to be read for now.
     ///
-    /// One that is none of the type asked for is left out, and a line in the program's log says so. It
-    /// is not done by that, and is handed out again, for a newer version of the program may know it.
-    /// Where all were left out, it asks for more, at once.
+    /// One that [cannot be read](Log) is left out, and a line in the program's log says so. It is not
+    /// done by that, and is handed out again, for a newer version of the program may know it. Where
+    /// all were left out, it asks for more, at once.
     ///
     /// # Errors
     /// As on [`Log`], and with [`is_invalid_key`](StoreError::is_invalid_key) when a name is empty or
@@ -111,7 +111,7 @@ impl Consumer {
             let Some((last, _)) = handed.last() else { return Ok(Vec::new()) };
             // Each is looked at once, even if its time comes again meanwhile.
             after = *last;
-            let read = self.log.decode(handed)?;
+            let read = self.log.decode(handed);
             // Or what cannot be read would hold up what comes after it.
             if !read.is_empty() {
                 return Ok(read);

@@ -39,8 +39,9 @@ use crate::{Store, StoreError};
 /// ```
 ///
 /// Entries are stored as [values](super::Values#what-is-stored) are, each of 1 MiB at most. One that
-/// is none of the type asked for is left out, and a line in the log of the program says so; read as
-/// `serde_json::Value` it shows what it is.
+/// cannot be read is left out, and a line in the log of the program says so: none of the type asked
+/// for (read as `serde_json::Value` it shows what it is), one larger than that, and one that was
+/// written by a newer version, or with `compression` where this build lacks it.
 ///
 /// # Room
 /// A log keeps [10,000 entries](Log::max_len), for [7 days](Log::retention) after the last was
@@ -156,7 +157,7 @@ impl Log {
             let entries = self.read(Part::After(after), limit).await?;
             let Some((last, _)) = entries.last() else { return Ok(Vec::new()) };
             after = *last;
-            let read = self.decode(entries)?;
+            let read = self.decode(entries);
             // Or whoever goes on after what came last would never get past what cannot be read.
             if !read.is_empty() {
                 return Ok(read);
@@ -187,7 +188,7 @@ impl Log {
         limit: u64,
     ) -> Result<Vec<(LogId, T)>, StoreError> {
         let entries = self.read(Part::Last, limit).await?;
-        self.decode(entries)
+        Ok(self.decode(entries))
     }
 
     /// How many entries there are.
@@ -211,25 +212,24 @@ impl Log {
         self.store.ask(ReadLog { log, part, limit }).await
     }
 
-    /// The entries that can be read.
-    pub(super) fn decode<T: DeserializeOwned>(
-        &self,
-        entries: Vec<Entry>,
-    ) -> Result<Vec<(LogId, T)>, StoreError> {
+    /// The entries that can be read. What others could read is left out as well: an error would
+    /// keep everybody from what comes after it.
+    pub(super) fn decode<T: DeserializeOwned>(&self, entries: Vec<Entry>) -> Vec<(LogId, T)> {
         let all = entries.len();
-        let mut read = Vec::with_capacity(all);
+        let (mut read, mut refused) = (Vec::with_capacity(all), None);
         for (id, entry) in entries {
             match self.codec.decode(&entry) {
                 Ok(entry) => read.push((id, entry)),
                 Err(Unreadable::Corrupt) => {}
-                Err(Unreadable::Refused(error)) => return Err(error),
+                Err(Unreadable::Refused(error)) => refused = Some(error),
             }
         }
         if read.len() < all {
             let (log, number) = (self.namespace.name(), all - read.len());
-            tracing::warn!(log, number, "entries of a log cannot be read");
+            let refused = refused.map(tracing::field::display);
+            tracing::warn!(log, number, refused, "entries of a log cannot be read");
         }
-        Ok(read)
+        read
     }
 }
 
