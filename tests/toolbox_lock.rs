@@ -260,6 +260,57 @@ async fn what_was_taken_without_an_answer_is_given_back() {
     within(Duration::from_secs(3), "the lock is free", async || is_free(&lock).await).await;
 }
 
+/// A store that has two connections for locks, through a proxy, and the lock without one.
+async fn by_a_long_wire(server: &RedisServer, deadline: Duration) -> (Proxy, Lock, Lock) {
+    let proxy = Proxy::to(server.addr());
+    let store = Store::builder().connections(3).deadline(deadline).connect(&proxy.url()).await;
+    let near = Store::builder().deadline(Duration::from_secs(5)).connect(&server.url()).await;
+    (proxy, store.expect("a store").lock("a"), near.expect("a store").lock("a"))
+}
+
+#[tokio::test]
+async fn what_was_taken_on_a_connection_that_was_lost_is_given_back() {
+    let server = RedisServer::start();
+    let (proxy, lock, near) = by_a_long_wire(&server, Duration::from_secs(5)).await;
+    proxy.set_deaf(true);
+    let (answer, ()) = tokio::join!(lock.try_acquire(), async {
+        let is_taken = async || server.keys().iter().any(|key| key.ends_with('}'));
+        within(Duration::from_secs(3), "the lock is taken", is_taken).await;
+        proxy.refuse(true);
+        proxy.cut();
+    });
+    assert!(answer.expect_err("the answer is lost").is_unavailable());
+    // What gives it back fails as well, at first.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!is_free(&near).await);
+    proxy.set_deaf(false);
+    proxy.refuse(false);
+    within(Duration::from_secs(3), "the lock is free", async || is_free(&near).await).await;
+}
+
+#[tokio::test]
+async fn a_release_does_not_overtake_the_claim_of_who_has_left() {
+    let server = RedisServer::start();
+    let (proxy, lock, near) = by_a_long_wire(&server, Duration::from_secs(5)).await;
+    proxy.set_delay(Duration::from_millis(500));
+    let left = tokio::time::timeout(Duration::from_millis(100), lock.try_acquire()).await;
+    assert!(left.is_err());
+    proxy.set_delay(Duration::ZERO);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    within(Duration::from_secs(3), "the lock is free", async || is_free(&near).await).await;
+}
+
+#[tokio::test]
+async fn a_claim_that_comes_after_its_time_is_given_back() {
+    let server = RedisServer::start();
+    let (proxy, lock, near) = by_a_long_wire(&server, Duration::from_millis(300)).await;
+    proxy.set_delay(Duration::from_millis(800));
+    assert!(lock.try_acquire().await.expect_err("it is late").is_timeout());
+    proxy.set_delay(Duration::ZERO);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    within(Duration::from_secs(3), "the lock is free", async || is_free(&near).await).await;
+}
+
 #[tokio::test]
 async fn a_lock_costs_one_command_to_take_and_one_to_release_and_leaves_only_what_ends() {
     let server = RedisServer::start();

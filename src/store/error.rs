@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Tls,
     Timeout,
     Unavailable,
+    /// As `Unavailable`, but after it was sent.
+    Lost,
     Overloaded,
     Full,
     NoPermission,
@@ -84,7 +86,18 @@ impl StoreError {
     /// There is no working connection right now. Nothing was sent, or the connection was lost
     /// while waiting for the answer.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self.kind, Kind::Unavailable | Kind::Refused | Kind::Unresolved | Kind::ShutDown)
+        use Kind::{Lost, Refused, ShutDown, Unavailable, Unresolved};
+        matches!(self.kind, Unavailable | Lost | Refused | Unresolved | ShutDown)
+    }
+
+    /// It certainly was not done: nothing was sent, or the server was not ready for it.
+    pub(crate) fn was_not_done(&self) -> bool {
+        self.is_overloaded() || (self.is_unavailable() && self.kind != Kind::Lost)
+    }
+
+    /// It was sent, and nothing came back: it may have been done, or be done even later.
+    pub(crate) fn has_no_answer(&self) -> bool {
+        matches!(self.kind, Kind::Timeout | Kind::Lost)
     }
 
     /// The store was [shut down](crate::Store::shutdown).
@@ -220,7 +233,7 @@ impl StoreError {
             Kind::WrongTopology => "wrong_topology",
             Kind::Tls => "tls",
             Kind::Timeout => "timeout",
-            Kind::Unavailable => "unavailable",
+            Kind::Unavailable | Kind::Lost => "unavailable",
             Kind::Overloaded => "overloaded",
             Kind::Full => "full",
             Kind::NoPermission => "forbidden",
@@ -254,7 +267,7 @@ impl fmt::Display for StoreError {
             Kind::WrongTopology => "the server is not what the URL says",
             Kind::Tls => "there is no secure connection to Redis",
             Kind::Timeout => "Redis did not answer within the deadline",
-            Kind::Unavailable => "Redis is not available",
+            Kind::Unavailable | Kind::Lost => "Redis is not available",
             Kind::Overloaded => "too many calls to Redis are under way",
             Kind::Full => "the store has no room for more: raise its memory limit",
             Kind::NoPermission => "Redis's access list does not allow this command or key",

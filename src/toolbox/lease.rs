@@ -4,12 +4,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::policy::breaker::backoff;
-use crate::store::Running;
 use crate::store::keys::Fingerprint;
 use crate::store::verbs::{AcquireLock, Holder, ReleaseLock, RenewLock};
+use crate::store::{Asking, Running};
 use crate::{Store, StoreError};
 
 /// A [`Lock`](super::Lock) that this process holds, until it is released, dropped or lost.
@@ -174,18 +174,41 @@ impl Claim {
     /// Asks for the lock.
     pub(super) async fn make(self) -> Result<Option<Lease>, StoreError> {
         let Claim { name, holder, ttl, .. } = self;
-        let mut doubt = Doubt { claim: Some(self.clone()) };
         let asked = now();
-        let answer = self.store.ask(AcquireLock { name, holder, time_to_live: ttl }).await;
-        let certain = match &answer {
-            Ok(_) => true,
-            // There is no connection on which it could be taken back.
-            Err(error) => error.is_unavailable() || error.is_overloaded(),
-        };
-        if certain {
-            doubt.claim = None;
+        let asking = self.store.ask(AcquireLock { name, holder, time_to_live: ttl });
+        let mut doubt = Doubt { claim: self.clone(), asked, asking };
+        let answer = (&mut doubt.asking).await;
+        doubt.asking = Asking::Answered(None);
+        if answer.is_err() {
+            self.clone().settle(asked, &answer);
         }
         Ok(answer?.map(|number| Lease::begin(self, number, asked)))
+    }
+
+    /// What came of asking, where there is nobody to hold the lock: it is given back if it may be
+    /// taken.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whoever asked has gone, or does not wait; the task ends when the lock is free"
+    )]
+    fn settle(self, asked: Instant, answer: &Result<Option<u64>, StoreError>) {
+        let may_come_later = match answer {
+            Ok(None) => return,
+            Err(error) if error.was_not_done() => return,
+            Ok(Some(_)) => false,
+            Err(error) => error.has_no_answer(),
+        };
+        let Ok(runtime) = Handle::try_current() else { return };
+        let running = self.store.run();
+        runtime.spawn(async move {
+            let free = asked + self.ttl;
+            let mut is_over = !may_come_later;
+            while !self.give_up(free).await && !is_over && now() < free {
+                // What takes the lock may still be on its way, after as long as until now.
+                let wait = now().duration_since(asked);
+                is_over = timeout(wait, running.ending()).await.is_ok();
+            }
+        });
     }
 
     async fn renew(&self) -> Result<bool, StoreError> {
@@ -197,23 +220,38 @@ impl Claim {
     async fn take_back(&self) -> Result<bool, StoreError> {
         self.store.ask(ReleaseLock { name: self.name, holder: self.holder }).await
     }
+
+    /// Asks until the store has answered whether the lock was this holder's, or it is `free` by
+    /// itself. An access list or the end of the store does not pass in time.
+    async fn give_up(&self, free: Instant) -> bool {
+        let mut attempt = 0;
+        loop {
+            match self.take_back().await {
+                Ok(was_held) => return was_held,
+                Err(error) if error.is_forbidden() || error.is_shut_down() => return false,
+                Err(_) if now() >= free => return false,
+                Err(_) => sleep(backoff(attempt, fastrand::f64())).await,
+            }
+            attempt = attempt.saturating_add(1);
+        }
+    }
 }
 
-/// A claim that was sent and has no answer: when the caller leaves, or time is up, it may hold the
-/// lock with nobody to renew or release it.
+/// A claim that has no answer yet: when the caller leaves, it may take the lock with nobody to renew
+/// or release it. The answer is waited for, so that what gives the lock back does not overtake what
+/// takes it, on another connection.
 struct Doubt {
-    claim: Option<Claim>,
+    claim: Claim,
+    asked: Instant,
+    asking: Asking<Option<u64>>,
 }
 
 impl Drop for Doubt {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a caller that has left cannot wait; the task is one call to the store"
-    )]
     fn drop(&mut self) {
-        if let (Some(claim), Ok(runtime)) = (self.claim.take(), Handle::try_current()) {
-            runtime.spawn(async move { claim.take_back().await });
-        }
+        let asking = std::mem::replace(&mut self.asking, Asking::Answered(None));
+        let (claim, asked) = (self.claim.clone(), self.asked);
+        let store = claim.store.clone();
+        store.finish(asking, move |answer| claim.settle(asked, &answer));
     }
 }
 
@@ -230,7 +268,8 @@ struct Renewal {
 impl Renewal {
     async fn run(mut self) {
         self.keep().await;
-        self.give_up().await;
+        // Even if what was asked last was done without an answer.
+        self.claim.give_up(self.asked + self.claim.ttl).await;
     }
 
     /// Until the lease is dropped or lost.
@@ -284,17 +323,6 @@ impl Renewal {
     fn lose(&self, why: &'static str) {
         tracing::warn!(why, "a lease is lost");
         self.term.send_modify(|term| term.lost = true);
-    }
-
-    /// Asks until the store has answered, or the lock is free by itself, even if what was asked
-    /// last was done without an answer.
-    async fn give_up(&self) {
-        let free = self.asked + self.claim.ttl;
-        let mut attempt = 0;
-        while self.claim.take_back().await.is_err() && now() < free {
-            sleep(backoff(attempt, fastrand::f64())).await;
-            attempt = attempt.saturating_add(1);
-        }
     }
 }
 

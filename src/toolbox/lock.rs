@@ -83,8 +83,8 @@ impl Lock {
     ///
     /// # Errors
     /// When the store cannot answer. The lock may be taken all the same, by nobody who knows of it;
-    /// it is given back at once if the store can be asked to, and is free after its
-    /// [time](Lock::ttl) in any case.
+    /// it is given back, in the background, as soon as the store can be asked to, and is free after
+    /// its [time](Lock::ttl) in any case.
     ///
     /// # Cancel safety
     /// As with an error.

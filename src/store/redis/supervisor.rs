@@ -234,7 +234,7 @@ impl Shared {
                 let failed = Failed { error: StoreError::reply(code), redirect };
                 (Failure::ErrorReply { code }, failed)
             }
-            None => (Failure::Disconnected, StoreError::new(Kind::Unavailable).into()),
+            None => (Failure::Disconnected, StoreError::new(Kind::Lost).into()),
         };
         if gives_up(failure) {
             self.lose(link, &failed.error);
