@@ -25,6 +25,7 @@ on_every_store! {
     a_released_lease_is_released_once,
     who_waits_gets_the_lock_or_is_told_that_the_time_is_up,
     locks_of_other_names_are_other_locks,
+    a_lease_for_ever_is_one_for_a_year,
 }
 
 async fn take(lock: &Lock) -> Lease {
@@ -121,6 +122,14 @@ async fn locks_of_other_names_are_other_locks(store: Store) {
     }
     assert!(leases.iter().all(Lease::is_held));
     assert!(!format!("{:?}{:?}", store.lock("secret"), leases).contains("secret"));
+}
+
+async fn a_lease_for_ever_is_one_for_a_year(store: Store) {
+    let lock = store.lock("a").ttl(Duration::MAX);
+    let lease = take(&lock).await;
+    assert!(lease.is_held() && !is_free(&lock).await);
+    assert!(lease.release().await.expect("the store answers"));
+    assert!(is_free(&lock).await);
 }
 
 /// All on one thread, so that blocking it stops the task that renews as well.

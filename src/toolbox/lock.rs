@@ -36,6 +36,9 @@ pub struct Lock {
 /// Below that, an ordinary hiccup of the network ends a lease.
 const SHORTEST: Duration = Duration::from_millis(100);
 
+/// Beyond that, clocks run out of numbers.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl Store {
     /// The lock of this name: whoever names the same, on the same store and prefix, asks for the
     /// same lock.
@@ -64,7 +67,8 @@ impl Store {
 }
 
 impl Lock {
-    /// How long the lock stays taken after the last sign of life of its holder. 30 s unless set.
+    /// How long the lock stays taken after the last sign of life of its holder. 30 s unless set, and
+    /// a year at most: what is longer is a year.
     ///
     /// The holder renews it each third of that. A short time lets another one in soon when a
     /// holder dies; a long one survives a longer outage of Redis.
@@ -73,7 +77,7 @@ impl Lock {
     /// When it is less than 100 ms.
     pub fn ttl(mut self, ttl: Duration) -> Lock {
         assert!(ttl >= SHORTEST, "a lease of less than {SHORTEST:?} does not last (got {ttl:?})");
-        self.ttl = ttl;
+        self.ttl = ttl.min(LONGEST);
         self
     }
 

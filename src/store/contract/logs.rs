@@ -62,6 +62,15 @@ pub(super) async fn a_log_drops_its_oldest_entries(store: Store) {
     assert_eq!(left, last);
 }
 
+pub(super) async fn a_log_without_bounds_is_read_whole(store: Store) {
+    for entry in ["one", "two"] {
+        append(&store, "a", entry, u64::MAX).await;
+    }
+    for part in [Part::After(LogId::START), Part::Last] {
+        assert_eq!(read(&store, "a", part, u64::MAX).await, ["one", "two"]);
+    }
+}
+
 pub(super) async fn a_log_is_kept_by_being_written_to(store: Store) {
     let append = |retention| {
         let append = Append { log: log("a"), entry: "x".into(), max_len: 10, retention };

@@ -112,6 +112,7 @@ macro_rules! backends {
             facts! { logs, $open =>
                 a_log_is_read_in_the_order_it_was_written_in
                 a_log_drops_its_oldest_entries
+                a_log_without_bounds_is_read_whole
                 a_log_is_kept_by_being_written_to
                 concurrent_writers_lose_no_entry
             }

@@ -11,13 +11,17 @@ use crate::store::verbs::{Append, Entry, LogLength, Part, ReadLog};
 /// The field that holds an entry.
 const FIELD: &str = "v";
 
+/// Redis reads numbers of entries as signed ones.
+const MOST: u64 = i64::MAX as u64;
+
 impl OnRedis for Append {
     const LANE: Lane = Lane::Bulk;
 
     fn request(&self, keys: &Keys) -> Request {
         let key = keys.log(&self.log);
         // `~` drops whole nodes of the stream: exactness would cost every append.
-        let append = Command::new("XADD").arg(&key).arg("MAXLEN").arg("~").arg(self.max_len);
+        let max_len = self.max_len.min(MOST);
+        let append = Command::new("XADD").arg(&key).arg("MAXLEN").arg("~").arg(max_len);
         let append = append.arg("*").arg(FIELD).arg(&self.entry[..]);
         let keep = Command::new("PEXPIRE").arg(&key).arg(millis(self.retention));
         Request::Atomic(vec![append, keep])
@@ -45,7 +49,7 @@ impl OnRedis for ReadLog {
             Part::After(id) => Command::new("XRANGE").arg(key).arg(format!("({id}")).arg("+"),
             Part::Last => Command::new("XREVRANGE").arg(key).arg("+").arg("-"),
         };
-        read.arg("COUNT").arg(self.limit).into()
+        read.arg("COUNT").arg(self.limit.min(MOST)).into()
     }
 
     fn answer(reply: Value) -> Result<Vec<Entry>, Unexpected> {
