@@ -3,19 +3,20 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Counter, on_every_store, unique};
+use common::{Counter, eventually, on_every_store, unique};
 use serde::{Deserialize, Serialize};
-use support::RedisServer;
+use support::{RedisCluster, RedisServer};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 use tower_redis_kit::Store;
-use tower_redis_kit::toolbox::Values;
+use tower_redis_kit::toolbox::{KeysWithPrefix, Values};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -456,4 +457,73 @@ async fn on_redis_each_call_is_one_round_trip() {
     assert_eq!(cost().0, 2, "a miss is looked up and stored");
     values.get_or_compute("3", MINUTE, async || Ok::<_, Infallible>(4)).await.unwrap();
     assert_eq!(cost(), one("mget", 1));
+}
+
+fn thousands() -> BTreeSet<String> {
+    (0..3_000).map(|n| format!("n:{n}")).collect()
+}
+
+async fn keep_thousands(values: &Values) -> bool {
+    values.set_many(thousands().iter().map(|key| (key, "x")), MINUTE).await.is_ok()
+}
+
+/// The keys from here on, however often it takes to ask for them.
+async fn rest_of(mut keys: KeysWithPrefix) -> BTreeSet<String> {
+    let mut rest = BTreeSet::new();
+    let reading = async {
+        loop {
+            match keys.next().await {
+                Ok(Some(batch)) => rest.extend(batch),
+                Ok(None) => return,
+                Err(error) => assert!(error.is_unavailable(), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.expect("an end");
+    rest
+}
+
+#[tokio::test]
+async fn on_redis_a_scan_begins_anew_at_a_server_that_was_started_again() {
+    let mut server = RedisServer::start();
+    let patient = Store::builder().deadline(Duration::from_secs(5));
+    let store = patient.connect(&server.url()).await.expect("a store");
+    let values = store.values("values");
+    assert!(keep_thousands(&values).await);
+    let mut keys = values.keys_with_prefix("n:");
+    keys.next().await.unwrap().expect("a first batch");
+    server.stop();
+    server.start_again();
+    let kept = async || keep_thousands(&values).await && store.health().is_up();
+    eventually("the values are there again", kept).await;
+    assert_eq!(rest_of(keys).await, thousands());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_cluster_a_scan_goes_on_at_who_took_over() {
+    let cluster = block_in_place(RedisCluster::start);
+    let patient = Store::builder().deadline(Duration::from_secs(5));
+    let store = patient.connect(&cluster.url()).await.expect("a store");
+    let values = store.values("values");
+    assert!(keep_thousands(&values).await);
+    let mut keys = values.keys_with_prefix("n:");
+    let first = keys.next().await.unwrap().expect("a first batch");
+    block_in_place(|| {
+        for primary in cluster.primaries() {
+            cluster.wait_until_whole();
+            let replica = cluster.replicas_of(primary)[0];
+            cluster.node(replica).command(&["CLUSTER", "FAILOVER"]);
+            while !cluster.primaries().contains(&replica) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        cluster.wait_until_whole();
+    });
+    // Redirected, the store learns who is where.
+    eventually("all are asked for", async || keep_thousands(&values).await).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut all = rest_of(keys).await;
+    all.extend(first);
+    assert_eq!(all, thousands());
 }

@@ -40,7 +40,7 @@ impl Values {
         KeysWithPrefix {
             values: self.clone(),
             prefix: self.namespace.prefix(prefix),
-            targets: None,
+            scanned: Vec::new(),
             cursor: Cursor::default(),
         }
     }
@@ -92,8 +92,8 @@ impl Values {
 pub struct KeysWithPrefix {
     values: Values,
     prefix: Result<PlacePrefix, StoreError>,
-    /// Those still to be scanned, the current one last; `None` before the beginning.
-    targets: Option<Vec<ScanTarget>>,
+    /// Those that are done.
+    scanned: Vec<ScanTarget>,
     cursor: Cursor,
 }
 
@@ -101,15 +101,17 @@ impl KeysWithPrefix {
     /// The next batch of keys, which is not empty; `None` after the last.
     ///
     /// A key that is there all the time comes at least once, and may come twice in different
-    /// batches; one that comes or goes meanwhile may come or not.
+    /// batches; one that comes or goes meanwhile may come or not. After a lost connection the keys of
+    /// that server come anew, because another one may have taken over. On a cluster, a key whose slot
+    /// is moved meanwhile, to a server that was there before, may come or not.
     ///
     /// # Errors
-    /// When the store cannot answer; ask again, and it goes on where it was. With
+    /// When the store cannot answer; ask again, and it goes on. With
     /// [`is_invalid_key`](StoreError::is_invalid_key) when the prefix is empty or longer than 256
     /// bytes, counting `*`, `?`, `[` and `\` twice.
     ///
     /// # Cancel safety
-    /// No key is lost: the next call goes on where this one was.
+    /// No key is left out: the next call goes on where this one was.
     pub async fn next(&mut self) -> Result<Option<Vec<String>>, StoreError> {
         while let Some(places) = self.next_places().await? {
             let namespace = &self.values.namespace;
@@ -124,16 +126,15 @@ impl KeysWithPrefix {
     async fn next_places(&mut self) -> Result<Option<Vec<Place>>, StoreError> {
         let prefix = self.prefix.as_ref().map_err(StoreError::clone)?;
         let store = &self.values.store;
-        let targets = match &mut self.targets {
-            Some(targets) => targets,
-            none => none.insert(store.scan_targets()?),
-        };
-        let Some(target) = targets.last() else { return Ok(None) };
-        let page = store.scan_values(target, prefix, self.cursor).await?;
+        // Each time: where a server has taken over from another, that one is no target any more.
+        let mut targets = store.scan_targets()?.into_iter();
+        let next = targets.find(|target| !self.scanned.contains(target));
+        let Some(target) = next else { return Ok(None) };
+        let page = store.scan_values(&target, prefix, self.cursor).await?;
         // Only now: a caller who leaves before this point comes back to the same page.
         self.cursor = page.next.unwrap_or_default();
         if page.next.is_none() {
-            targets.pop();
+            self.scanned.push(target);
         }
         Ok(Some(page.places))
     }

@@ -75,6 +75,12 @@ impl Node {
         }
     }
 
+    /// The connection for what may be large, by a number that no other one has had; none while it is
+    /// lost.
+    pub(super) fn bulk_connection(&self) -> Option<u64> {
+        self.lane(Lane::Bulk).connection()
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.lanes.iter().all(Supervisor::is_up)
     }

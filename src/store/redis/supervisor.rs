@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -63,6 +63,8 @@ struct Shared {
 }
 
 struct Link {
+    /// No other one of this process has it.
+    number: u64,
     address: Address,
     connection: MultiplexedConnection,
     deadlines_in_a_row: AtomicU32,
@@ -137,7 +139,12 @@ impl Supervisor {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        self.shared.slot.link().is_some()
+        self.connection().is_some()
+    }
+
+    /// The connection that there is, by its number.
+    pub(super) fn connection(&self) -> Option<u64> {
+        self.shared.slot.link().map(|link| link.number)
     }
 
     /// Whether there has been no connection yet.
@@ -254,8 +261,11 @@ impl Shared {
 
     /// Closes the breaker.
     fn restore(&self, dialed: Dialed) -> (Arc<Link>, Driver) {
+        static LINKS: AtomicU64 = AtomicU64::new(1);
         let Dialed { address, connection, driver, probed, .. } = dialed;
-        let link = Arc::new(Link { address, connection, deadlines_in_a_row: AtomicU32::new(0) });
+        let number = LINKS.fetch_add(1, Ordering::Relaxed);
+        let deadlines_in_a_row = AtomicU32::new(0);
+        let link = Arc::new(Link { number, address, connection, deadlines_in_a_row });
         self.slot.restore(link.clone(), || {
             self.status.up(probed);
             self.was_up.store(true, Ordering::Relaxed);
