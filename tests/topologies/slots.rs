@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use support::RedisCluster;
 use tokio::task::{JoinSet, block_in_place};
 use tower_redis_kit::Store;
 use tower_redis_kit::cache::Cache;
+use tower_redis_kit::toolbox::BatchOutcome;
 
 use crate::cluster::{alone, by_the_store, serves, spread};
 use crate::columns::Seen;
@@ -156,4 +158,40 @@ async fn slots_move_and_nobody_notices() {
     assert!(moved > 5 && rounds > 20, "{moved} {rounds}");
     // Not one call has failed, so that each is found exactly once.
     assert_whole_again(&columns, cluster.node((home + 1) % 3)).await;
+}
+
+/// Opens the slots of what has this name, so that it is where they go, or nowhere any more.
+fn open(cluster: &RedisCluster, name: &str, is_kept: bool) {
+    for key in cluster.keys().iter().filter(|key| key.contains(name)) {
+        let (slot, from) = (cluster.slot_of(key), cluster.primary_of(key));
+        if !is_kept {
+            cluster.node(from).command(&["DEL", key]);
+        }
+        let to = (from + 1) % 3;
+        cluster.begin_migration(slot, to);
+        assert_eq!(cluster.migrate_keys(slot, to), usize::from(is_kept));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_all_or_nothing_is_done_where_an_open_slot_goes() {
+    let _watched = watch();
+    let cluster = block_in_place(guarded_cluster);
+    let patient = Store::builder().deadline(Duration::from_secs(2));
+    let store = patient.connect(&cluster_url(&cluster)).await.expect("a store");
+    for is_kept in [true, false] {
+        let name = unique("open");
+        let (log, values) = (store.log(&name), store.values(&name));
+        let batch = || values.batch().increment("n", 1, MINUTE).expire("n", 2 * MINUTE);
+        log.append("first").await.expect("appended");
+        batch().run().await.expect("done");
+        block_in_place(|| open(&cluster, &name, is_kept));
+        let before = u8::from(is_kept);
+        for count in before + 1..before + 4 {
+            log.append("another").await.expect("appended");
+            assert_eq!(log.len().await, Ok(count.into()), "once");
+            let outcomes = [BatchOutcome::Sum(count.into()), BatchOutcome::Kept(true)];
+            assert_eq!(batch().run().await.as_deref(), Ok(&outcomes[..]), "once");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::{join_all, try_join_all};
-use redis::Value;
+use redis::{RedisError, Value};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -290,9 +290,9 @@ impl Shared {
         let mut asking = false;
         let mut redirects = 0;
         loop {
-            let sent = match (request, asking) {
-                (Request::One(command), true) => self.ask(&node, command, lane, by).await,
-                _ => node.call(request, lane, by).await,
+            let sent = match asking.then(|| request.asking()).flatten() {
+                Some(together) => self.ask(&node, &together, lane, by).await,
+                None => node.call(request, lane, by).await,
             };
             let Failed { error, redirect } = match sent {
                 Ok(reply) => return Ok(reply),
@@ -322,22 +322,21 @@ impl Shared {
     async fn ask(
         &self,
         node: &Node,
-        command: &Command,
+        together: &Request,
         lane: Lane,
         by: Instant,
     ) -> Result<Value, Failed> {
-        // A script is loaded before: it could not be called again without asking again.
-        let asking = [command.load(), Some(Command::keyless("ASKING")), Some(command.clone())];
-        let together = Request::Together(asking.into_iter().flatten().collect());
-        match reply::list(node.call(&together, lane, by).await?)?.pop().ok_or(Unexpected)? {
-            Value::ServerError(error) => {
-                let error = error.into();
-                let redirect = node.address().and_then(|from| Redirect::of(&error, from));
-                let code = error.code().unwrap_or_default();
-                Err(Failed { error: StoreError::reply(code), redirect })
-            }
-            reply => Ok(reply),
-        }
+        let mut replies = reply::list(node.call(together, lane, by).await?)?;
+        let last = replies.pop().ok_or(Unexpected)?;
+        let Value::ServerError(last) = last else { return Ok(last) };
+        // What was refused first says why: for that, all of a transaction is given up.
+        let first = replies.into_iter().find_map(|reply| match reply {
+            Value::ServerError(error) => Some(error),
+            _ => None,
+        });
+        let error = RedisError::from(first.unwrap_or(last));
+        let redirect = node.address().and_then(|from| Redirect::of(&error, from));
+        Err(Failed { error: StoreError::reply(error.code().unwrap_or_default()), redirect })
     }
 
     /// An error that may mean that the slots are kept elsewhere by now.

@@ -257,6 +257,24 @@ impl Request {
         Command::keyless("PING").into()
     }
 
+    /// What is sent in its place to a node that takes its slot over, of whose replies the last is the
+    /// answer. None for what concerns several slots: it is taken apart before.
+    pub(super) fn asking(&self) -> Option<Request> {
+        let asking = Command::keyless("ASKING");
+        Some(Request::Together(match self {
+            // A script is loaded before: it could not be called again without asking again.
+            Request::One(command) => {
+                command.load().into_iter().chain([asking, command.clone()]).collect()
+            }
+            // From `MULTI` to `EXEC`, the node does not forget that it was asked.
+            Request::Atomic(commands) => {
+                let (begin, end) = (Command::keyless("MULTI"), Command::keyless("EXEC"));
+                [asking, begin].into_iter().chain(commands.iter().cloned()).chain([end]).collect()
+            }
+            Request::Together(_) | Request::GetAll(_) => return None,
+        }))
+    }
+
     pub(super) async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
         match self {
             Request::One(command) => command.send(connection).await,
