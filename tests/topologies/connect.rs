@@ -87,9 +87,11 @@ async fn a_wrong_or_missing_password_is_unauthorized() {
     let mut wrong = Vec::new();
     for login in &logins {
         let put = |url: String| url.replacen("://", &format!("://{login}"), 1);
-        wrong.push(put(server.url()));
+        for database in ["", "/1"] {
+            wrong.push(put(server.url() + database));
+            wrong.push(put(sentinels.url() + database) + &right);
+        }
         wrong.push(put(servers::cluster().url()));
-        wrong.push(put(sentinels.url()) + &right);
     }
     wrong.push(format!("{}?user={USER}&pass={WRONG}", server.socket_url()));
     wrong.push(with_login(&server.url(), &format!("xyzzy-nobody:{PASSWORD}")));
@@ -111,9 +113,14 @@ async fn a_wrong_or_missing_password_is_unauthorized() {
 async fn a_user_who_may_too_little_is_forbidden() {
     let _watched = watch();
     let server = servers::server();
-    for (user, rules) in [("xyzzy-keys", "~other:* +@all"), ("xyzzy-commands", "~* +@read")] {
+    for (user, rules, database) in [
+        ("xyzzy-keys", "~other:* +@all", ""),
+        ("xyzzy-commands", "~* +@read", ""),
+        ("xyzzy-databases", "~* +@all -select", "/1"),
+    ] {
         server.acl_user(user, PASSWORD, rules);
-        let error = refusal(&with_login(&server.url(), &format!("{user}:{PASSWORD}"))).await;
+        let url = with_login(&server.url(), &format!("{user}:{PASSWORD}")) + database;
+        let error = refusal(&url).await;
         assert!(error.is_forbidden(), "{user}: {error}");
     }
 }

@@ -151,11 +151,7 @@ impl Endpoint {
             Some("ERR") if detail.starts_with("unknown command") => {
                 return StoreError::about(Kind::WrongTopology, SENTINEL);
             }
-            // Of what a connection is set up with, a server can only not know the database.
-            Some("ERR") if self.access.database > 0 => {
-                let no_database = format!("the server has no database {}", self.access.database);
-                return StoreError::about(Kind::InvalidUrl, no_database);
-            }
+            Some("ERR") if self.access.database > 0 => return self.not_selected(detail),
             Some(code) => return StoreError::reply(code),
             None => {}
         }
@@ -170,6 +166,17 @@ impl Endpoint {
             _ if error.is_timeout() => Kind::Timeout,
             _ => Kind::Unavailable,
         })
+    }
+
+    /// Why a server would not go to the database: of its answer, the crate keeps the words alone.
+    fn not_selected(&self, words: &str) -> StoreError {
+        if words.contains("DB index") {
+            let no_database = format!("the server has no database {}", self.access.database);
+            return StoreError::about(Kind::InvalidUrl, no_database);
+        }
+        let codes = [("Authentication required", "NOAUTH"), ("no permissions", "NOPERM")];
+        let code = codes.into_iter().find(|(said, _)| words.contains(said));
+        StoreError::reply(code.map_or("ERR", |(_, code)| code))
     }
 
     fn io_error(&self, error: &std::io::Error) -> StoreError {
