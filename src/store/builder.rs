@@ -1,8 +1,10 @@
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::environment::Configured;
+use super::error::Kind;
 use super::handle::Backend;
 use super::keys::is_plain_name;
 use super::memory::Memory;
@@ -50,9 +52,14 @@ pub(crate) struct Settings {
 pub(crate) struct Credentials(Arc<dyn Fn() -> (Option<String>, String) + Send + Sync>);
 
 impl Credentials {
-    pub(crate) fn ask(&self) -> Login {
-        let (username, password) = (self.0)();
-        Login { username, password: Some(Secret::new(password)) }
+    /// A panic of the callback's is an attempt that failed: it must not take down the task that keeps
+    /// the connection, for no other would connect then.
+    pub(crate) fn ask(&self) -> Result<Login, StoreError> {
+        let asked = catch_unwind(AssertUnwindSafe(|| (self.0)()));
+        let panicked =
+            |_| StoreError::about(Kind::Unavailable, "the credentials callback panicked");
+        let (username, password) = asked.map_err(panicked)?;
+        Ok(Login { username, password: Some(Secret::new(password)) })
     }
 }
 
@@ -145,6 +152,9 @@ impl StoreBuilder {
 
     /// Asks for the user name and password at every new connection: for passwords that are rotated.
     /// They come in the place of those in the URL.
+    ///
+    /// Where it panics, because a file is not there at that moment, the attempt to connect has failed:
+    /// it is asked again at the next one.
     ///
     /// ```
     /// use tower_redis_kit::Store;

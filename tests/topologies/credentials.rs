@@ -1,5 +1,6 @@
 //! Passwords that are replaced while the service runs.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use support::RedisServer;
@@ -42,6 +43,29 @@ async fn a_new_password_is_asked_for_with_each_connection() {
         .await;
         assert_eq!(store.is_revoked(token_of("t")).await, Ok(false));
     }
+}
+
+#[tokio::test]
+async fn a_callback_that_panics_is_asked_again() {
+    let _watched = watch();
+    let server = server();
+    let is_written = Arc::new(AtomicBool::new(true));
+    let read = is_written.clone();
+    let credentials = move || {
+        assert!(read.load(SeqCst), "the file is not there");
+        (Some(USER.to_owned()), PASSWORD.to_owned())
+    };
+    let store = Store::builder().credentials(credentials);
+    let store = store.connect(&server.url()).await.expect("a store");
+    is_written.store(false, SeqCst);
+    server.kill_clients();
+    within(RECOVERY, "that is why", async || {
+        store.health().error().is_some_and(|error| error.to_string().contains("panicked"))
+    })
+    .await;
+    is_written.store(true, SeqCst);
+    within(RECOVERY, "it is up", async || store.health().is_up()).await;
+    store.revoke(token_of("t")).await.expect("revoked");
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ impl Endpoint {
         // The deadlines are ours; the crate's own would hide what they were about.
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        match MultiplexedConnection::new_with_config(&self.info(), socket, config).await {
+        match MultiplexedConnection::new_with_config(&self.info()?, socket, config).await {
             Ok((connection, driver)) => Ok((connection, Box::pin(driver))),
             Err(error) => Err(self.explained(self.error_of(&error)).await),
         }
@@ -88,7 +88,7 @@ impl Endpoint {
     /// A connection that only listens.
     pub(super) async fn pubsub(&self) -> Result<PubSub, StoreError> {
         let socket = self.open().await?;
-        PubSub::new(&self.info(), socket).await.map_err(|error| self.error_of(&error))
+        PubSub::new(&self.info()?, socket).await.map_err(|error| self.error_of(&error))
     }
 
     async fn open(&self) -> Result<Box<dyn Socket>, StoreError> {
@@ -121,9 +121,9 @@ impl Endpoint {
         Err(refused)
     }
 
-    fn info(&self) -> RedisConnectionInfo {
+    fn info(&self) -> Result<RedisConnectionInfo, StoreError> {
         let Access { login, credentials, database, resp3, .. } = &self.access;
-        let fresh = credentials.as_ref().map(|credentials| credentials.ask());
+        let fresh = credentials.as_ref().map(Credentials::ask).transpose()?;
         let login = fresh.as_ref().unwrap_or(login);
         let mut info = RedisConnectionInfo::default().set_db(i64::from(*database));
         if let Some(username) = &login.username {
@@ -135,7 +135,7 @@ impl Endpoint {
         if *resp3 {
             info = info.set_protocol(ProtocolVersion::RESP3);
         }
-        info.set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        Ok(info.set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")))
     }
 
     pub(super) fn error_of(&self, error: &RedisError) -> StoreError {
