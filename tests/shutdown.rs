@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{on_every_store, redis_under, store_on, unique, within};
-use support::RedisServer;
+use support::{RedisServer, Sentinels};
 use tower_redis_kit::{Store, redis};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,4 +68,19 @@ async fn a_hanging_redis_is_waited_for_with_patience_only() {
     let began = tokio::time::Instant::now();
     assert!(!store.shutdown(Duration::from_millis(300)).await);
     assert!(began.elapsed() < Duration::from_secs(2));
+    let late = store.raw::<redis::Value>(redis::cmd("PING")).await.unwrap_err();
+    assert!(late.is_shut_down() && late.is_unavailable());
+}
+
+#[tokio::test]
+async fn nothing_listens_to_the_sentinels_any_more() {
+    let sentinels = Sentinels::start();
+    let store = Store::connect(&sentinels.url()).await.unwrap();
+    let listening = |sentinel: &RedisServer| {
+        !sentinel.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).is_empty()
+    };
+    let all = sentinels.sentinels();
+    within(PATIENCE, "all are listened to", async || all.iter().all(listening)).await;
+    assert!(store.shutdown(PATIENCE).await);
+    within(PATIENCE, "none is", async || !all.iter().any(listening)).await;
 }

@@ -120,7 +120,7 @@ enum Servers {
     One {
         node: Arc<Node>,
         whereabouts: Whereabouts,
-        _watch: Option<Watch>,
+        watch: Option<Watch>,
     },
     Many(Cluster),
 }
@@ -129,9 +129,16 @@ enum Servers {
 #[derive(Debug)]
 struct Watch(AbortHandle);
 
+impl Watch {
+    /// Listens no longer.
+    fn stop(&self) {
+        self.0.abort();
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.abort();
+        self.stop();
     }
 }
 
@@ -256,8 +263,9 @@ impl Redis {
 
     /// Closes every connection for good.
     pub(crate) fn close(&self) {
-        if let Servers::Many(cluster) = &*self.servers {
-            cluster.stop();
+        match &*self.servers {
+            Servers::One { watch, .. } => watch.iter().for_each(Watch::stop),
+            Servers::Many(cluster) => cluster.stop(),
         }
         self.nodes().iter().for_each(|node| node.close());
     }
@@ -317,7 +325,7 @@ impl Servers {
                 Some(Watch(watch.abort_handle()))
             }
         };
-        Servers::One { node, whereabouts, _watch: watch }
+        Servers::One { node, whereabouts, watch }
     }
 }
 

@@ -116,10 +116,7 @@ impl Supervisor {
 
     /// Takes no further calls.
     pub(super) fn refuse(&self) {
-        let in_flight = &self.shared.in_flight;
-        if in_flight.load(Ordering::Relaxed) < CLOSED {
-            in_flight.fetch_add(CLOSED, Ordering::Relaxed);
-        }
+        self.shared.in_flight.fetch_or(CLOSED, Ordering::Relaxed);
     }
 
     /// Waits for the calls under way, of which each has a deadline.
@@ -129,8 +126,10 @@ impl Supervisor {
         }
     }
 
-    /// Ends the connection for good.
+    /// Ends the connection for good. Nobody may have waited for the calls under way: whoever comes
+    /// later is to be told the same.
     pub(super) fn close(&self) {
+        self.refuse();
         self.task.abort();
         if let Some(link) = self.shared.slot.link() {
             self.shared.slot.lose(&link, || {});
