@@ -10,7 +10,7 @@ use super::keys::is_plain_name;
 use super::memory::Memory;
 use super::redis::Redis;
 use super::target::{Login, Secret, Target};
-use super::url::is_in_process;
+use super::url::{LONGEST_TIME, is_in_process};
 use super::{Store, StoreError};
 
 /// Settings of a [`Store`], made by [`Store::builder`].
@@ -117,24 +117,22 @@ impl StoreBuilder {
         self
     }
 
-    /// How long a call to Redis may take. 100 ms unless set.
+    /// How long a call to Redis may take. 100 ms unless set; an hour, where more is given.
     ///
     /// # Panics
     /// When it is zero.
     pub fn deadline(mut self, deadline: Duration) -> StoreBuilder {
-        assert!(!deadline.is_zero(), "a deadline of zero lets no call succeed");
-        self.settings.deadline = deadline;
+        self.settings.deadline = check_deadline(deadline);
         self
     }
 
     /// How long a call may take that carries a body or a value, which may be large. As long as every
-    /// other call, unless set.
+    /// other call, unless set; an hour, where more is given.
     ///
     /// # Panics
     /// When it is zero.
     pub fn bulk_deadline(mut self, deadline: Duration) -> StoreBuilder {
-        assert!(!deadline.is_zero(), "a deadline of zero lets no call succeed");
-        self.settings.bulk_deadline = Some(deadline);
+        self.settings.bulk_deadline = Some(check_deadline(deadline));
         self
     }
 
@@ -283,6 +281,12 @@ impl StoreBuilder {
 /// What a URL names; `None` is this process.
 fn target(url: &str) -> Result<Option<Target>, StoreError> {
     if is_in_process(url)? { Ok(None) } else { Target::from_url(url).map(Some) }
+}
+
+/// A deadline that the clock can count: from now, the longest of all durations is beyond its end.
+fn check_deadline(deadline: Duration) -> Duration {
+    assert!(!deadline.is_zero(), "a deadline of zero lets no call succeed");
+    deadline.min(LONGEST_TIME)
 }
 
 /// What a key prefix may be; otherwise the rule, in words.

@@ -14,6 +14,9 @@ use super::target::{Tls, Topology};
 /// Longer is no URL but a mistake.
 pub(super) const LONGEST: usize = 4096;
 
+/// The longest that something on a network is waited for.
+pub(super) const LONGEST_TIME: Duration = Duration::from_secs(3600);
+
 /// What is wrong, in words of ours alone.
 type Wrong = &'static str;
 
@@ -354,7 +357,7 @@ pub(super) fn seconds(text: &str) -> Result<Duration, Wrong> {
     let seconds = text.parse().ok().filter(|_| plain);
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     // Who writes 5000 means milliseconds.
-    let sensible = Duration::from_millis(1)..=Duration::from_secs(3600);
+    let sensible = Duration::from_millis(1)..=LONGEST_TIME;
     time.filter(|time| sensible.contains(time)).ok_or("a time is in seconds, from 0.001 to 3600")
 }
 

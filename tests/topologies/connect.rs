@@ -2,13 +2,14 @@
 //! a password.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use support::{Certificate, Proxy, RedisServer, TlsSetup, free_port};
 use tower_redis_kit::{Store, StoreBuilder, StoreError};
 
 use crate::servers::{self, PASSWORD, SENTINEL_PASSWORD, USER, ca, with_login};
 use crate::shown::{assert_nothing_secret, watch};
-use crate::timed;
+use crate::{MINUTE, timed, token_of};
 
 const WRONG: &str = "xyzzy-wrong";
 
@@ -248,4 +249,13 @@ async fn seeds_that_are_away_or_hang_do_not_matter() {
         assert!(store.expect("a store").health().is_up());
         assert!(time.as_millis() < 1500, "{url}: {time:?}");
     }
+}
+
+#[tokio::test]
+async fn a_deadline_beyond_all_time_is_a_long_one() {
+    let _watched = watch();
+    let endless = Store::builder().deadline(Duration::MAX).bulk_deadline(Duration::MAX);
+    let store = endless.connect(&servers::server_url()).await.expect("a store");
+    assert_eq!(store.is_revoked(token_of("endless")).await, Ok(false));
+    store.values("endless").set("a", &1, MINUTE).await.expect("stored");
 }
