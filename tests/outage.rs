@@ -540,6 +540,8 @@ async fn a_url_that_cannot_be_used_is_invalid() {
         "redis://localhost/database",
         "redis://localhost/99999999999999999999",
         "redis://localhost/0#fragment",
+        "redis://ada@localhost",
+        "redis-sentinel://localhost/m?sentinel_user=eve",
         "memory:x",
         "memory://",
         "MEMORY",

@@ -10,7 +10,7 @@ use super::keys::is_plain_name;
 use super::memory::Memory;
 use super::redis::Redis;
 use super::target::{Login, Secret, Target};
-use super::url::{LONGEST_TIME, is_in_process};
+use super::url::{LONGEST_TIME, check_users, is_in_process};
 use super::{Store, StoreError};
 
 /// Settings of a [`Store`], made by [`Store::builder`].
@@ -229,7 +229,7 @@ impl StoreBuilder {
     /// # Errors
     /// See [`Store::connect`].
     pub async fn connect(self, url: &str) -> Result<Store, StoreError> {
-        let target = target(url)?;
+        let target = self.target(url)?;
         self.connect_to(target.as_ref()).await
     }
 
@@ -241,7 +241,7 @@ impl StoreBuilder {
     /// # Panics
     /// See [`Store::connect_lazy`].
     pub fn connect_lazy(self, url: &str) -> Result<Store, StoreError> {
-        match target(url)? {
+        match self.target(url)? {
             None => Ok(self.memory()),
             Some(target) => {
                 let redis = Redis::connect_lazy(&target, &self.settings)?;
@@ -257,6 +257,7 @@ impl StoreBuilder {
     /// See [`Store::from_env`].
     pub async fn from_env(mut self) -> Result<Store, StoreError> {
         let configured = Configured::from_env(|name| std::env::var_os(name))?;
+        configured.check_users(self.settings.credentials.is_some())?;
         let settings = &mut self.settings;
         settings.prefix = configured.prefix.unwrap_or_else(|| std::mem::take(&mut settings.prefix));
         settings.deadline = configured.deadline.unwrap_or(settings.deadline);
@@ -265,6 +266,17 @@ impl StoreBuilder {
             tracing::info!("the environment names no Redis: the store is in this process alone");
         }
         self.connect_to(configured.target.as_ref()).await
+    }
+
+    /// What a URL names; `None` is this process.
+    fn target(&self, url: &str) -> Result<Option<Target>, StoreError> {
+        if is_in_process(url)? {
+            return Ok(None);
+        }
+        let target = Target::from_url(url)?;
+        check_users(&target, self.settings.credentials.is_some())
+            .map_err(|why| StoreError::about(Kind::InvalidUrl, why))?;
+        Ok(Some(target))
     }
 
     async fn connect_to(self, target: Option<&Target>) -> Result<Store, StoreError> {
@@ -276,11 +288,6 @@ impl StoreBuilder {
             }
         }
     }
-}
-
-/// What a URL names; `None` is this process.
-fn target(url: &str) -> Result<Option<Target>, StoreError> {
-    if is_in_process(url)? { Ok(None) } else { Target::from_url(url).map(Some) }
 }
 
 /// A deadline that the clock can count: from now, the longest of all durations is beyond its end.

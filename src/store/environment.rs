@@ -21,6 +21,7 @@
 //!   somebody meant them, and would not notice that they do nothing.
 //! - Settings of a server without any word on where it is are an error as well. The store in process
 //!   is for those who set nothing: several processes on it would each count for themselves.
+//! - A user name without a password is an error: Redis would not be told the name.
 //! - `REDIS_PORT=tcp://…` is no value. Kubernetes puts it there when a service is called `redis`.
 //!
 //! # Files of secrets
@@ -36,7 +37,7 @@ use super::StoreError;
 use super::builder::check_prefix;
 use super::error::Kind;
 use super::target::{Address, HostPort, Login, REDIS_PORT, SENTINEL_PORT, Target, Tls, Topology};
-use super::target::{Secret, port};
+use super::target::{Secret, Whose, port};
 use super::url::{self, LONGEST, boolean, database, seconds};
 
 /// What the environment says, as far as it says anything.
@@ -44,6 +45,8 @@ use super::url::{self, LONGEST, boolean, database, seconds};
 pub(crate) struct Configured {
     /// Nothing: the store is in this process.
     pub(crate) target: Option<Target>,
+    /// Whether a URL names it.
+    by_url: bool,
     pub(crate) prefix: Option<String>,
     pub(crate) deadline: Option<Duration>,
     /// From 1 to 64.
@@ -58,11 +61,27 @@ impl Configured {
         let variables = Variables { get };
         Ok(Configured {
             target: variables.target()?,
+            by_url: !variables.set_among(["REDIS_URL"]).is_empty(),
             prefix: variables
                 .parsed("REDIS_KEY_PREFIX", |text| check_prefix(text).map(|()| text.to_owned()))?,
             deadline: variables.parsed("REDIS_TIMEOUT", seconds)?,
             connections: variables.parsed("REDIS_MAX_CONNECTIONS", connections)?,
         })
+    }
+
+    /// That whoever the environment names is logged in.
+    pub(crate) fn check_users(&self, has_credentials: bool) -> Result<(), StoreError> {
+        let Some(target) = &self.target else { return Ok(()) };
+        if self.by_url {
+            return url::check_users(target, has_credentials)
+                .map_err(|why| StoreError::about(Kind::InvalidUrl, format!("REDIS_URL: {why}")));
+        }
+        let lacks = |user, password| Err(invalid(format!("{user} is set, but {password} is not")));
+        match target.without_password(has_credentials) {
+            None => Ok(()),
+            Some(Whose::Servers) => lacks("REDIS_USERNAME", "REDIS_PASSWORD"),
+            Some(Whose::Sentinels) => lacks("REDIS_SENTINEL_USERNAME", "REDIS_SENTINEL_PASSWORD"),
+        }
     }
 }
 

@@ -83,7 +83,9 @@ impl Store {
     /// | `redis-cluster://[user:password@]host[:port][,host…]` | a cluster; `?read_from_replicas=true` lets replicas answer where what is a little old will do |
     ///
     /// `rediss` in the place of `redis` is TLS (feature `tls` or `tls-ring`), `valkey` means the same
-    /// as `redis`, and `protocol=resp3` in the query chooses RESP3.
+    /// as `redis`, and `protocol=resp3` in the query chooses RESP3. A user without a password is an
+    /// error, unless there are [`credentials`](StoreBuilder::credentials): Redis would not be told the
+    /// name, and take whoever comes for its default user.
     ///
     /// Connects, logs in, and tries a script, a write and the newest command that is needed, so that
     /// what is wrong shows here.
@@ -141,8 +143,8 @@ impl Store {
     ///
     /// # Errors
     /// [`is_invalid_config`](StoreError::is_invalid_config) when settings contradict each other or
-    /// cannot be read: it names the variables, never what they hold. Otherwise see
-    /// [`Store::connect`].
+    /// cannot be read, or a user has no password: it names the variables, never what they hold.
+    /// Otherwise see [`Store::connect`].
     pub async fn from_env() -> Result<Store, StoreError> {
         Store::builder().from_env().await
     }

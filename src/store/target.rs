@@ -51,7 +51,8 @@ pub(crate) struct HostPort {
     pub(crate) port: u16,
 }
 
-/// Neither is ever the empty string. With a user name alone, the password is still missing.
+/// Neither is ever the empty string. With a user name alone, the password is still missing: see
+/// [`Target::without_password`].
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Login {
     pub(crate) username: Option<String>,
@@ -106,6 +107,27 @@ impl HostPort {
             None => name_or_ipv4(host)?,
         };
         Ok(HostPort { host, port })
+    }
+}
+
+/// Whose log-in it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Servers,
+    Sentinels,
+}
+
+impl Target {
+    /// Whose user would not be logged in, because a name goes to a server with a password alone:
+    /// everything would be done as `default`, with all its rights. `credentials` come in the place
+    /// of the servers' log-in.
+    pub(super) fn without_password(&self, has_credentials: bool) -> Option<Whose> {
+        let lacks = |login: &Login| login.username.is_some() && login.password.is_none();
+        match &self.topology {
+            _ if !has_credentials && lacks(&self.login) => Some(Whose::Servers),
+            Topology::Sentinel { login, .. } if lacks(login) => Some(Whose::Sentinels),
+            _ => None,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::StoreError;
 use super::error::Kind;
 use super::target::{Address, HostPort, Login, REDIS_PORT, SENTINEL_PORT, Secret, Target};
-use super::target::{Tls, Topology};
+use super::target::{Tls, Topology, Whose};
 
 /// Longer is no URL but a mistake.
 pub(super) const LONGEST: usize = 4096;
@@ -24,6 +24,18 @@ impl Target {
     /// Reads a URL; connects to nothing. [In process](is_in_process) is no target.
     pub(crate) fn from_url(url: &str) -> Result<Target, StoreError> {
         read(url).map_err(|why| StoreError::about(Kind::InvalidUrl, why))
+    }
+}
+
+/// That whoever a URL names is logged in.
+pub(super) fn check_users(target: &Target, has_credentials: bool) -> Result<(), Wrong> {
+    match target.without_password(has_credentials) {
+        None => Ok(()),
+        Some(Whose::Servers) => {
+            Err("the user has no password, and would not be logged in; one who \
+                                     needs none is given any")
+        }
+        Some(Whose::Sentinels) => Err("there is a sentinel_user, but no sentinel_password"),
     }
 }
 

@@ -135,6 +135,8 @@ fn contradictions_name_both() {
         [("REDIS_HOST", "h"), ("REDIS_PASSWORD", "xyzzy-a"), ("REDIS_PASSWORD_FILE", "/xyzzy")];
     assert_output(&passwords, &["REDIS_PASSWORD", "REDIS_PASSWORD_FILE", "config=true"]);
     assert_output(&[("REDIS_PASSWORD", "xyzzy-a")], &["REDIS_PASSWORD", "config=true"]);
+    let misspelt = [("REDIS_HOST", "h"), ("REDIS_USERNAME", USER), ("REDIS_PASS", "xyzzy-a")];
+    assert_output(&misspelt, &["REDIS_USERNAME", "REDIS_PASSWORD", "config=true"]);
 }
 
 #[test]

@@ -52,11 +52,13 @@ impl Drop for Scratch {
 
 #[test]
 fn nothing_set_is_in_process() {
-    let nothing = Configured { target: None, prefix: None, deadline: None, connections: None };
+    let nothing =
+        Configured { target: None, by_url: false, prefix: None, deadline: None, connections: None };
     assert_eq!(configured(""), Ok(nothing.clone()));
+    let by_url = Configured { by_url: true, ..nothing.clone() };
+    assert_eq!(configured("REDIS_URL=memory:"), Ok(by_url));
     for lines in [
         "REDIS_URL= REDIS_HOST= REDIS_PASSWORD= REDIS_PORT_FILE= REDIS_TIMEOUT=",
-        "REDIS_URL=memory:",
         "REDIS_USE_SSL=false REDIS_USE_SENTINEL=no REDIS_USE_CLUSTERS=0",
         "REDIS_USE_SENTINEL=off REDIS_SENTINELS=a:1 REDIS_SENTINEL_SERVICE_NAME=m",
         "REDIS_PORT=tcp://10.0.0.1:6379",
@@ -207,6 +209,42 @@ fn what_contradicts_is_named() {
         error("REDIS_HOST=a REDIS_DB=0 REDIS_DATABASE=1"),
         "the environment's Redis settings cannot be used (REDIS_DB and REDIS_DATABASE differ)"
     );
+}
+
+#[test]
+fn a_user_has_a_password() {
+    let sentinel = "REDIS_USE_SENTINEL=on REDIS_SENTINELS=a REDIS_SENTINEL_SERVICE_NAME=m";
+    let cluster = "REDIS_USE_CLUSTERS=on REDIS_CLUSTERS=a REDIS_USERNAME=ada";
+    let checked = |lines: &str, has_credentials| {
+        configured(lines).unwrap().check_users(has_credentials).map_err(|error| {
+            assert_ne!(error.is_invalid_config(), lines.contains("REDIS_URL"), "{error}");
+            error.to_string()
+        })
+    };
+    for (lines, missing) in [
+        ("REDIS_HOST=a REDIS_USERNAME=ada", "REDIS_USERNAME is set, but REDIS_PASSWORD is not"),
+        (&format!("{sentinel} REDIS_USERNAME=ada"), "(REDIS_USERNAME is set"),
+        (cluster, "REDIS_USERNAME is set, but REDIS_PASSWORD is not"),
+        ("REDIS_URL=redis://ada@a", "REDIS_URL: the user has no password"),
+    ] {
+        let error = checked(lines, false).expect_err(lines);
+        assert!(error.contains(missing), "{lines}: {error}");
+        assert_eq!(checked(lines, true), Ok(()), "they bring the name and the password");
+    }
+    for has_credentials in [true, false] {
+        let error = checked(&format!("{sentinel} REDIS_SENTINEL_USERNAME=eve"), has_credentials);
+        let missing = "REDIS_SENTINEL_USERNAME is set, but REDIS_SENTINEL_PASSWORD is not";
+        assert!(error.expect_err("it is another's").contains(missing));
+        for lines in [
+            "",
+            "REDIS_HOST=a REDIS_USERNAME= REDIS_PASSWORD=p",
+            "REDIS_HOST=a REDIS_USERNAME=ada REDIS_PASSWORD=p",
+            &format!("{cluster} REDIS_CLUSTERS_PASSWORD=p"),
+            &format!("{sentinel} REDIS_SENTINEL_USERNAME=eve REDIS_SENTINEL_PASSWORD=p"),
+        ] {
+            assert_eq!(checked(lines, has_credentials), Ok(()), "{lines}");
+        }
+    }
 }
 
 #[test]

@@ -241,6 +241,29 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
+fn a_user_has_a_password() {
+    let checked =
+        |url: &str, has_credentials| check_users(&Target::from_url(url).unwrap(), has_credentials);
+    for url in [
+        "redis://ada@a",
+        "redis://ada:@a",
+        "unix:///s?user=ada",
+        "redis-sentinel://ada@a/m",
+        "redis-cluster://ada@a",
+    ] {
+        assert!(checked(url, false).unwrap_err().contains("has no password"), "{url}");
+        assert_eq!(checked(url, true), Ok(()), "{url}");
+    }
+    for has_credentials in [true, false] {
+        let error = checked("redis-sentinel://a/m?sentinel_user=eve", has_credentials);
+        assert!(error.unwrap_err().contains("no sentinel_password"));
+        for url in ["redis://a", "redis://:@a", "redis://:p@a", "redis://ada:p@a"] {
+            assert_eq!(checked(url, has_credentials), Ok(()), "{url}");
+        }
+    }
+}
+
+#[test]
 fn an_error_says_how_to_write_it() {
     assert_eq!(
         error("redis-cluster://localhost/1"),
