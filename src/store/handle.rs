@@ -79,7 +79,7 @@ impl Store {
     /// | `memory:` | this process |
     /// | `redis://[user:password@]host[:port][/database]` | one server |
     /// | `unix:///path/to/socket[?db=database&user=user&pass=password]` | one server on this machine |
-    /// | `redis-sentinel://[user:password@]host[:port][,host…]/service[/database]` | the primary that Sentinels name; `?sentinel_user=…&sentinel_password=…` for these themselves |
+    /// | `redis-sentinel://[user:password@]host[:port][,host…]/service[/database]` | the primary that Sentinels name; `?sentinel_user=…&sentinel_password=…` for these themselves, `&timeout=seconds` for an answer of one, 0.5 unless set and 1 at most |
     /// | `redis-cluster://[user:password@]host[:port][,host…]` | a cluster; `?read_from_replicas=true` lets replicas answer where what is a little old will do |
     ///
     /// `rediss` in the place of `redis` is TLS (feature `tls` or `tls-ring`), `valkey` means the same
@@ -138,7 +138,8 @@ impl Store {
     /// cluster `REDIS_USE_CLUSTERS`, `REDIS_CLUSTERS`, `REDIS_CLUSTERS_PASSWORD`. In any case
     /// `REDIS_TIMEOUT` (seconds) is the [deadline](StoreBuilder::deadline), `REDIS_MAX_CONNECTIONS`
     /// the [connections](StoreBuilder::connections) and `REDIS_KEY_PREFIX` the
-    /// [prefix](StoreBuilder::prefix). `NAME_FILE` names a file to read `NAME` from. Files are read
+    /// [prefix](StoreBuilder::prefix). A Sentinel is waited for a second at most, whatever is set:
+    /// an attempt to connect has two. `NAME_FILE` names a file to read `NAME` from. Files are read
     /// here and not later.
     ///
     /// # Errors

@@ -252,6 +252,20 @@ async fn seeds_that_are_away_or_hang_do_not_matter() {
 }
 
 #[tokio::test]
+async fn a_sentinel_that_hangs_is_not_waited_for_all_of_an_attempt() {
+    let _watched = watch();
+    let silent = Proxy::to(servers::server().addr());
+    silent.set_silent(true);
+    let (silent, named) = (silent.addr(), servers::sentinels().sentinel_addrs()[0]);
+    let place = format!("redis-sentinel://:{PASSWORD}@{silent},{named}/mymaster");
+    for timeout in ["2", "3600"] {
+        let query = format!("sentinel_password={SENTINEL_PASSWORD}&timeout={timeout}");
+        let store = Store::connect(&format!("{place}?{query}")).await.expect("a store");
+        assert!(store.health().is_up());
+    }
+}
+
+#[tokio::test]
 async fn a_deadline_beyond_all_time_is_a_long_one() {
     let _watched = watch();
     let endless = Store::builder().deadline(Duration::MAX).bulk_deadline(Duration::MAX);

@@ -9,6 +9,7 @@ use redis::Value;
 
 use super::endpoint::{Access, Endpoint};
 use super::reply::{self, Unexpected};
+use super::supervisor::DIAL;
 use crate::policy::breaker::backoff;
 use crate::store::StoreError;
 use crate::store::error::Kind;
@@ -38,7 +39,9 @@ impl Sentinels {
         access: Access,
         servers: Access,
     ) -> Sentinels {
-        Sentinels { places, service, access, timeout: timeout.unwrap_or(TIMEOUT), servers }
+        // Of an attempt, half is left for the server that they name: one Sentinel may hang.
+        let timeout = timeout.unwrap_or(TIMEOUT).min(DIAL / 2);
+        Sentinels { places, service, access, timeout, servers }
     }
 
     pub(super) fn service(&self) -> &str {

@@ -23,7 +23,7 @@ use crate::store::error::Kind;
 use crate::store::target::{Address, HostPort};
 
 /// How long a new connection may take until it has shown that it works.
-const DIAL: Duration = Duration::from_secs(2);
+pub(super) const DIAL: Duration = Duration::from_secs(2);
 
 /// How often a connection is asked whether it lives, so that no request finds out that it does not.
 const HEARTBEAT: Duration = Duration::from_secs(5);
