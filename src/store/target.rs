@@ -119,10 +119,13 @@ pub(super) enum Whose {
 
 impl Target {
     /// Whose user would not be logged in, because a name goes to a server with a password alone:
-    /// everything would be done as `default`, with all its rights. `credentials` come in the place
-    /// of the servers' log-in.
+    /// everything would be done as `default`, with all its rights, unless that is who was meant.
+    /// `credentials` come in the place of the servers' log-in.
     pub(super) fn without_password(&self, has_credentials: bool) -> Option<Whose> {
-        let lacks = |login: &Login| login.username.is_some() && login.password.is_none();
+        let lacks = |login: &Login| {
+            let is_another = login.username.as_deref().is_some_and(|name| name != "default");
+            is_another && login.password.is_none()
+        };
         match &self.topology {
             _ if !has_credentials && lacks(&self.login) => Some(Whose::Servers),
             Topology::Sentinel { login, .. } if lacks(login) => Some(Whose::Sentinels),

@@ -257,7 +257,9 @@ fn a_user_has_a_password() {
     for has_credentials in [true, false] {
         let error = checked("redis-sentinel://a/m?sentinel_user=eve", has_credentials);
         assert!(error.unwrap_err().contains("no sentinel_password"));
-        for url in ["redis://a", "redis://:@a", "redis://:p@a", "redis://ada:p@a"] {
+        for url in
+            ["redis://a", "redis://:@a", "redis://:p@a", "redis://ada:p@a", "redis://default@a"]
+        {
             assert_eq!(checked(url, has_credentials), Ok(()), "{url}");
         }
     }
