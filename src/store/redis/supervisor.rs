@@ -225,8 +225,8 @@ impl Shared {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let admitted = Admitted(&self.in_flight);
         match before {
-            _ if before < self.limits.max_in_flight => Ok(admitted),
             CLOSED.. => Err(StoreError::new(Kind::ShutDown)),
+            _ if before < self.limits.max_in_flight => Ok(admitted),
             _ => Err(StoreError::new(Kind::Overloaded)),
         }
     }
