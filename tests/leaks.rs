@@ -117,7 +117,8 @@ async fn make_and_drop_stores(server: &RedisServer, day: &Day) {
             proxy.reset();
         }
         works(&store).await;
-        let lease = store.lock("a").try_acquire().await;
+        // Without an answer, it is given back for as long as it may be taken.
+        let lease = store.lock("a").ttl(Duration::from_secs(3)).try_acquire().await;
         // One after the other, as a handler would: a lease keeps its store.
         drop(lease);
         drop(store);
