@@ -9,11 +9,7 @@ use tower_redis_kit::{Store, StoreBuilder};
 use crate::columns::{COLUMNS, Column, Stand};
 use crate::report::Report;
 use crate::rows::{Away, Row};
-use crate::stands::{DEADLINE, Stands, median};
-
-/// What each of the first three calls may take beyond that, at its best of all trials: the timer's
-/// millisecond, and the way through the layer.
-const SLACK: Duration = Duration::from_millis(5);
+use crate::stands::{DEADLINE, SLACK, Stands, median};
 
 /// What a call takes at most while the breaker is open: the median of a trial, at its best of all.
 const AT_ONCE: Duration = Duration::from_millis(1);

@@ -18,9 +18,9 @@ use crate::policies::{
 };
 use crate::servers::{cluster_url, guarded_cluster};
 use crate::shown::watch;
-use crate::stands::DEADLINE;
+use crate::stands::{DEADLINE, SLACK};
 use crate::{
-    AT_ONCE, MINUTE, RECOVERY, SLACK, app, assert_layers_work, cookie, limited, timed, token_of,
+    AT_ONCE, MINUTE, RECOVERY, app, assert_layers_work, cookie, limited, timed, token_of,
     with_cookie, with_token,
 };
 

@@ -48,9 +48,6 @@ use tower_redis_kit::{Store, StoreLayer};
 /// How soon service is whole again after the servers are.
 const RECOVERY: Duration = Duration::from_secs(3);
 
-/// What a call may take beyond its deadline, on a machine that does other things as well.
-const SLACK: Duration = Duration::from_millis(50);
-
 /// What a call takes at most, at the median, once it is known that its node is away.
 const AT_ONCE: Duration = Duration::from_millis(1);
 

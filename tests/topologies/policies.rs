@@ -14,8 +14,8 @@ use tower_redis_kit::{Store, StoreBuilder, StoreError};
 
 use crate::columns::{COLUMNS, Column, Seen, Why};
 use crate::servers::{cluster_url, sentinel_url};
-use crate::stands::{Cell, DEADLINE, Stands, always};
-use crate::{AT_ONCE, RECOVERY, SLACK};
+use crate::stands::{Cell, DEADLINE, SLACK, Stands, always};
+use crate::{AT_ONCE, RECOVERY};
 
 /// More than what is asserted while a node is away takes: so long nobody takes over.
 pub(crate) const PATIENT: Duration = Duration::from_secs(60);
