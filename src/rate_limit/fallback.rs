@@ -84,7 +84,7 @@ impl Local {
         let Some(cost) = NonZeroU32::new(cost) else {
             return self.decision(true, self.burst.get(), Some(Duration::ZERO));
         };
-        // It multiplies before it compares, and may come to any number.
+        // Governor multiplies before it compares, and the product may come to any number.
         let asks = cost <= self.burst;
         match asks.then(|| self.limiter.check_key_n(&self.key(subject), cost)) {
             Some(Ok(Ok(state))) => {

@@ -96,9 +96,7 @@ impl Limiter {
     /// # Errors
     /// As on [`Limiter`].
     pub async fn take(&self, key: impl Into<Key>) -> Result<Allowance, StoreError> {
-        let key = key.into();
-        let asked = self.ask(Act::Take, key, 1).await;
-        self.taken(key, 1, asked)
+        self.take_n(key, 1).await
     }
 
     /// Takes `cost` from the quota, if all of it is there, and nothing otherwise.

@@ -7,12 +7,12 @@ use super::error::Kind;
 use super::flights::Flights;
 use super::keys::Fingerprint;
 use super::life::Life;
-use super::memory::{Memory, OnMemory};
+use super::memory::Memory;
 use super::permits::Permits;
 use super::place::PlacePrefix;
 use super::redis::{OnRedis, Redis};
-use super::verbs::{Charge, Cursor, Lent, Page, ReadInfo, Reported, ScanTarget, Take};
-use super::{Health, HealthWatch, StoreBuilder, StoreError};
+use super::verbs::{Cursor, Page, ReadInfo, Reported, ScanTarget};
+use super::{Health, HealthWatch, Portable, StoreBuilder, StoreError};
 use crate::observe::{self, Call};
 use crate::policy::Timestamp;
 use crate::policy::monitoring::ServerInfo;
@@ -368,30 +368,6 @@ fn counted<A>(call: Call, answer: Result<A, StoreError>) -> Result<A, StoreError
 /// What an answer is counted as.
 fn outcome<A>(answer: &Result<A, StoreError>) -> &'static str {
     answer.as_ref().map_or_else(StoreError::class, |_| "ok")
-}
-
-/// A verb that every backend can do.
-pub(crate) trait Portable: OnMemory {
-    /// What travels in its place.
-    type Sent: OnRedis<Answer = Self::Answer>;
-
-    fn sent(self) -> Self::Sent;
-}
-
-impl<V: OnMemory + OnRedis> Portable for V {
-    type Sent = V;
-
-    fn sent(self) -> V {
-        self
-    }
-}
-
-impl Portable for Take<Lent<'_>> {
-    type Sent = Take;
-
-    fn sent(self) -> Take {
-        Take::new(self.act, self.charges.into_iter().map(Charge::owned))
-    }
 }
 
 impl Default for Store {

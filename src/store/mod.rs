@@ -23,6 +23,7 @@ mod mailbox;
 mod memory;
 pub(crate) mod permits;
 pub(crate) mod place;
+mod portable;
 mod redis;
 mod target;
 mod url;
@@ -35,11 +36,11 @@ pub use self::builder::StoreBuilder;
 pub(crate) use self::environment::fuzz as fuzz_environment;
 pub(crate) use self::error::Kind;
 pub use self::error::StoreError;
-pub(crate) use self::handle::Portable;
 pub use self::handle::Store;
 pub use self::health::{Health, HealthWatch};
 pub(crate) use self::life::Running;
 pub(crate) use self::mailbox::Delivery;
+pub(crate) use self::portable::Portable;
 #[cfg(fuzzing)]
 pub(crate) use self::redis::fuzz_info;
 #[cfg(fuzzing)]
