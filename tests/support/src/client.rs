@@ -2,7 +2,7 @@
 //! and monitors can leave it out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -154,7 +154,7 @@ impl Ledger {
 impl Connection {
     /// The next thing the server sends.
     pub(crate) fn read(&mut self) -> RedisResult<Value> {
-        self.parser.parse_value(&self.stream)
+        self.parser.parse_value(Patient(&self.stream))
     }
 
     /// The socket, to set it up or to close it from another thread.
@@ -185,6 +185,21 @@ impl Connection {
             peeked
         };
         matches!(peek(), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+}
+
+/// Reads on where a signal came between: a socket with a timeout is not asked again by the system
+/// (signal(7)), as when the whole machine was stopped meanwhile.
+struct Patient<'a>(&'a Socket);
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 }
 
