@@ -1,3 +1,4 @@
+use super::algorithm::Algorithm;
 use super::{
     Arrival, Decision, Failures, FixedWindow, Gcra, Lockout, Log, Logged, SlidingLog,
     SlidingWindow, TwoWindows, Window,
@@ -25,6 +26,24 @@ pub(crate) enum Act {
     Charge,
     /// Gives back what was charged.
     Refund,
+}
+
+/// What is asked of a limit at one key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) act: Act,
+    pub(crate) now: Timestamp,
+    pub(crate) cost: u32,
+    /// Of a refund: what is given back, by [`Taken::mark`].
+    pub(crate) charged: Option<Timestamp>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) taken: Taken,
+    /// From when on a state that has changed says no more than none would.
+    pub(crate) expires: Option<Timestamp>,
 }
 
 /// What is remembered of a limit at one key.
@@ -64,6 +83,21 @@ pub(crate) struct Taken {
     pub(crate) standing: Standing,
 }
 
+/// Does something with an algorithm and a state of its own; something else with the state of another
+/// one, or a limit that is shut.
+macro_rules! dispatch {
+    ($counting:expr, $state:expr, |$it:ident, $own:ident| $found:expr, $other:expr) => {
+        match ($counting, $state) {
+            (Counting::Gcra($it), State::Arrival($own)) => $found,
+            (Counting::FixedWindow($it), State::Window($own)) => $found,
+            (Counting::SlidingWindow($it), State::TwoWindows($own)) => $found,
+            (Counting::SlidingLog($it), State::Log($own)) => $found,
+            (Counting::Lockout($it), State::Failures($own)) => $found,
+            _ => $other,
+        }
+    };
+}
+
 impl Counting {
     /// The most that may ever fit at once.
     pub(super) fn capacity(&self) -> u32 {
@@ -76,15 +110,8 @@ impl Counting {
         }
     }
 
-    /// What is stored, or what there is without that, at `now`.
-    pub(crate) fn current(&self, stored: Option<State>, now: Timestamp) -> State {
-        let Some(mut state) = stored else { return self.unused(now) };
-        self.bring_up(&mut state, now);
-        state
-    }
-
     /// A limit of which nothing has been used.
-    fn unused(&self, now: Timestamp) -> State {
+    pub(crate) fn unused(&self, now: Timestamp) -> State {
         match self {
             Counting::Gcra(it) => State::Arrival(it.current(None, now)),
             Counting::FixedWindow(it) => State::Window(it.current(None, now)),
@@ -94,96 +121,50 @@ impl Counting {
         }
     }
 
-    /// Brings a state up to `now`; what another algorithm left counts as nothing.
-    #[inline]
-    pub(crate) fn bring_up(&self, state: &mut State, now: Timestamp) {
-        match (self, &mut *state) {
-            (_, State::Blocked { until }) if *until > now => {}
-            (Counting::Gcra(it), State::Arrival(at)) => *at = it.current(Some(*at), now),
-            (Counting::FixedWindow(it), State::Window(window)) => {
-                *window = it.current(Some(*window), now);
-            }
-            (Counting::SlidingWindow(it), State::TwoWindows(both)) => {
-                *both = it.current(Some(*both), now);
-            }
-            (Counting::SlidingLog(it), State::Log(log)) => it.bring_up(log, now),
-            (Counting::Lockout(it), State::Failures(failures)) => {
-                *failures = it.current(Some(*failures), now);
-            }
-            _ => *state = self.unused(now),
+    /// Brings a state up to the moment of what is asked, and says whether that can be done. What
+    /// another algorithm left counts as nothing.
+    pub(crate) fn look(&self, state: &mut State, ask: &Ask) -> bool {
+        dispatch!(self, &mut *state, |it, own| return it.look(own, ask), {});
+        if state.is_blocked(ask.now) {
+            return false;
         }
+        *state = self.unused(ask.now);
+        dispatch!(self, state, |it, own| it.look(own, ask), false)
     }
 
-    /// Whether `cost` fits what is current.
-    #[inline]
-    pub(crate) fn admits(&self, current: &State, now: Timestamp, cost: u32) -> bool {
-        match (self, current) {
-            (Counting::Gcra(it), State::Arrival(at)) => it.admits(*at, now, cost),
-            (Counting::FixedWindow(it), State::Window(window)) => it.admits(*window, cost),
-            (Counting::SlidingWindow(it), State::TwoWindows(both)) => it.admits(*both, now, cost),
-            (Counting::SlidingLog(it), State::Log(log)) => it.admits(log, cost),
-            (Counting::Lockout(it), State::Failures(failures)) => it.admits(*failures, cost),
-            _ => false,
-        }
+    /// Does what is asked to a state that was looked at, which has said whether it `fits`.
+    pub(crate) fn act(&self, state: &mut State, ask: &Ask, fits: bool) -> Done {
+        dispatch!(self, &mut *state, |it, own| it.act(own, ask, fits), state.stay(ask))
     }
 
+    /// Looks and acts.
     #[inline]
-    pub(crate) fn charge(&self, current: &mut State, now: Timestamp, cost: u32) {
-        match (self, current) {
-            (Counting::Gcra(it), State::Arrival(at)) => *at = it.charged(*at, now, cost),
-            (Counting::FixedWindow(it), State::Window(window)) => {
-                *window = it.charged(*window, cost)
-            }
-            (Counting::SlidingWindow(it), State::TwoWindows(both)) => {
-                *both = it.charged(*both, cost)
-            }
-            (Counting::SlidingLog(it), State::Log(log)) => it.charge(log, now, cost),
-            (Counting::Lockout(it), State::Failures(failures)) => {
-                *failures = it.charged(*failures, now, cost);
-            }
-            _ => {}
-        }
+    pub(crate) fn apply(&self, state: &mut State, ask: &Ask) -> Done {
+        // Once, and so that the compiler sees both.
+        dispatch!(
+            self,
+            &mut *state,
+            |it, own| {
+                let fits = it.look(own, ask);
+                return it.act(own, ask, fits);
+            },
+            {}
+        );
+        let fits = self.look(state, ask);
+        self.act(state, ask, fits)
     }
 
-    /// Gives back what was charged: `charged` says when that was, as [`Taken::mark`] does.
-    pub(crate) fn refund(
-        &self,
-        current: &mut State,
-        now: Timestamp,
-        cost: u32,
-        charged: Option<Timestamp>,
-    ) {
-        match (self, current) {
-            (Counting::Gcra(it), State::Arrival(at)) => *at = it.refunded(*at, now, cost, charged),
-            (Counting::FixedWindow(it), State::Window(window)) => {
-                *window = it.refunded(*window, cost, charged);
+    /// From when on the state says no more than none would.
+    pub(crate) fn expires(&self, state: &State, now: Timestamp) -> Timestamp {
+        dispatch!(
+            self,
+            state,
+            |it, own| it.expires(own, now),
+            match state {
+                State::Blocked { until } => *until,
+                _ => now,
             }
-            (Counting::SlidingWindow(it), State::TwoWindows(both)) => {
-                *both = it.refunded(*both, cost, charged);
-            }
-            (Counting::SlidingLog(it), State::Log(log)) => it.refund(log, now, cost, charged),
-            (Counting::Lockout(it), State::Failures(failures)) => {
-                *failures = it.refunded(*failures, cost, charged);
-            }
-            _ => {}
-        }
-    }
-
-    /// Where a key stands after an act, as far as anybody may want to know.
-    #[inline]
-    pub(crate) fn standing(&self, state: &State, cost: u32, fits: bool) -> Standing {
-        match (self, state) {
-            (_, State::Arrival(at)) => Standing::Arrival(*at),
-            (_, State::Window(window)) => Standing::Window(*window),
-            (_, State::TwoWindows(both)) => Standing::TwoWindows(*both),
-            (Counting::SlidingLog(it), State::Log(log)) => {
-                Standing::Logged(it.logged(log, cost, fits))
-            }
-            // Of no other algorithm: `current` has seen to it.
-            (_, State::Log(_)) => Standing::Blocked { until: Timestamp(0) },
-            (_, State::Failures(failures)) => Standing::Failures(*failures),
-            (_, State::Blocked { until }) => Standing::Blocked { until: *until },
-        }
+        )
     }
 
     /// Nothing is known of a limit that was not asked about: [`Standing::Unknown`] may not come here.
@@ -226,19 +207,34 @@ impl Counting {
             (_, standing) => standing,
         }
     }
+}
 
-    /// From when on the state says no more than none would.
+impl Act {
+    /// Whether a state is another one after it.
     #[inline]
-    pub(crate) fn expires(&self, state: &State, now: Timestamp) -> Timestamp {
-        match (self, state) {
-            (_, State::Arrival(at)) => Gcra::expires(*at),
-            (_, State::Window(window)) => window.ends,
-            (Counting::SlidingWindow(it), State::TwoWindows(both)) => it.expires(*both),
-            (Counting::SlidingLog(it), State::Log(log)) => it.logged(log, 0, true).empty.max(now),
-            (Counting::Lockout(it), State::Failures(failures)) => it.expires(*failures),
-            (_, State::Blocked { until }) => *until,
-            _ => now,
+    pub(super) fn changes(self, fits: bool) -> bool {
+        match self {
+            Act::Take => fits,
+            Act::Peek => false,
+            Act::Charge | Act::Refund => true,
         }
+    }
+}
+
+impl State {
+    pub(crate) fn is_blocked(&self, now: Timestamp) -> bool {
+        matches!(self, State::Blocked { until } if *until > now)
+    }
+
+    /// Nothing is done to what is shut.
+    fn stay(&self, ask: &Ask) -> Done {
+        let until = match self {
+            State::Blocked { until } => *until,
+            // Of another algorithm: whoever looked has seen to it.
+            _ => ask.now,
+        };
+        let taken = Taken { fits: false, now: ask.now, standing: Standing::Blocked { until } };
+        Done { taken, expires: None }
     }
 }
 

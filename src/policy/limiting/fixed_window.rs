@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::{Calendar, Decision};
+use super::algorithm::Algorithm;
+use super::{Calendar, Decision, Standing};
 use crate::policy::Timestamp;
 
 /// A quota in the numbers that the algorithm computes with.
@@ -63,14 +64,6 @@ impl FixedWindow {
         }
     }
 
-    pub(super) fn admits(&self, current: Window, cost: u32) -> bool {
-        admits(self.limit, current.used, cost)
-    }
-
-    pub(super) fn charged(&self, current: Window, cost: u32) -> Window {
-        Window { used: add(current.used, cost), ..current }
-    }
-
     /// What was charged in a window is given back in that window alone.
     pub(super) fn refunded(&self, it: Window, cost: u32, charged: Option<Timestamp>) -> Window {
         match charged {
@@ -96,6 +89,34 @@ impl FixedWindow {
             Opening::Multiples(length) => Timestamp((now.0 / length + 1).saturating_mul(length)),
             Opening::Calendar(calendar) => calendar.end(now),
         }
+    }
+}
+
+impl Algorithm for FixedWindow {
+    type State = Window;
+
+    fn bring_up(&self, window: &mut Window, now: Timestamp) {
+        *window = self.current(Some(*window), now);
+    }
+
+    fn admits(&self, window: &Window, _: Timestamp, cost: u32) -> bool {
+        admits(self.limit, window.used, cost)
+    }
+
+    fn charge(&self, window: &mut Window, _: Timestamp, cost: u32) {
+        window.used = add(window.used, cost);
+    }
+
+    fn refund(&self, window: &mut Window, _: Timestamp, cost: u32, charged: Option<Timestamp>) {
+        *window = self.refunded(*window, cost, charged);
+    }
+
+    fn standing(&self, window: &Window, _: u32, _: bool) -> Standing {
+        Standing::Window(*window)
+    }
+
+    fn expires(&self, window: &Window, _: Timestamp) -> Timestamp {
+        window.ends
     }
 }
 

@@ -9,7 +9,8 @@
 
 use std::time::Duration;
 
-use super::Decision;
+use super::algorithm::Algorithm;
+use super::{Decision, Standing};
 use crate::policy::Timestamp;
 
 /// A quota in the numbers that the algorithm computes with.
@@ -58,18 +59,6 @@ impl Gcra {
         }
     }
 
-    /// It fits iff now ≥ tat' + cT − BT.
-    #[inline]
-    pub(super) fn admits(&self, current: Arrival, now: Timestamp, cost: u32) -> bool {
-        self.plus(current, self.split_worth(cost)) <= self.latest(now)
-    }
-
-    /// tat = tat' + cT, and no more than all that there is.
-    #[inline]
-    pub(super) fn charged(&self, current: Arrival, now: Timestamp, cost: u32) -> Arrival {
-        self.plus(current, self.split_worth(cost)).min(self.latest(now))
-    }
-
     /// What has come back by itself since, seen from the arrival that the charge left, is not given
     /// back a second time.
     pub(super) fn refunded(
@@ -114,12 +103,6 @@ impl Gcra {
     /// How many requests that were charged for are worth no more than what `arrival` is ahead.
     pub(crate) fn ahead_in_requests(&self, arrival: Arrival, now: Timestamp) -> u64 {
         self.in_requests(self.ahead(arrival, now))
-    }
-
-    /// How long a state stays of interest: at `arrival` the limit is as if it had never been used.
-    #[inline]
-    pub(super) fn expires(arrival: Arrival) -> Timestamp {
-        Timestamp(arrival.micros + u64::from(arrival.ticks > 0))
     }
 
     /// What `count` requests are worth, split so that each part fits a Lua number: whole
@@ -190,6 +173,42 @@ impl Gcra {
     }
 }
 
+impl Algorithm for Gcra {
+    type State = Arrival;
+
+    #[inline]
+    fn bring_up(&self, arrival: &mut Arrival, now: Timestamp) {
+        *arrival = self.current(Some(*arrival), now);
+    }
+
+    /// It fits iff now ≥ tat' + cT − BT.
+    #[inline]
+    fn admits(&self, current: &Arrival, now: Timestamp, cost: u32) -> bool {
+        self.plus(*current, self.split_worth(cost)) <= self.latest(now)
+    }
+
+    /// tat = tat' + cT, and no more than all that there is.
+    #[inline]
+    fn charge(&self, arrival: &mut Arrival, now: Timestamp, cost: u32) {
+        *arrival = self.plus(*arrival, self.split_worth(cost)).min(self.latest(now));
+    }
+
+    fn refund(&self, arrival: &mut Arrival, now: Timestamp, cost: u32, charged: Option<Timestamp>) {
+        *arrival = self.refunded(*arrival, now, cost, charged);
+    }
+
+    #[inline]
+    fn standing(&self, arrival: &Arrival, _: u32, _: bool) -> Standing {
+        Standing::Arrival(*arrival)
+    }
+
+    /// At the arrival the limit is as if it had never been used.
+    #[inline]
+    fn expires(&self, arrival: &Arrival, _: Timestamp) -> Timestamp {
+        Timestamp(arrival.micros + u64::from(arrival.ticks > 0))
+    }
+}
+
 impl Arrival {
     /// To a microsecond.
     #[inline]
@@ -255,8 +274,11 @@ mod tests {
         fn take_at(&mut self, micros: u64, cost: u32) -> Decision {
             let now = Timestamp(START + micros);
             let current = self.gcra.current(self.arrival, now);
-            let allowed = self.gcra.admits(current, now, cost);
-            let after = if allowed { self.gcra.charged(current, now, cost) } else { current };
+            let mut after = current;
+            let allowed = self.gcra.admits(&current, now, cost);
+            if allowed {
+                self.gcra.charge(&mut after, now, cost);
+            }
             self.arrival = Some(after);
             self.gcra.decide(after, now, cost, allowed)
         }

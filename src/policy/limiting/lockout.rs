@@ -3,8 +3,9 @@
 //! The time begins with the attempt that uses the last one up. What is refused while it lasts changes
 //! nothing, so nobody can push its end out by trying.
 
+use super::algorithm::Algorithm;
 use super::fixed_window::{add, admits, decide};
-use super::{Decision, Steps, Window};
+use super::{Decision, Standing, Steps, Window};
 use crate::policy::Timestamp;
 
 /// A quota in the numbers that the algorithm computes with.
@@ -48,7 +49,7 @@ impl Lockout {
     pub(super) fn current(&self, stored: Option<Failures>, now: Timestamp) -> Failures {
         let fresh = Window { used: 0, ends: Timestamp(now.0.saturating_add(self.window)) };
         let none = Failures { window: fresh, until: Timestamp(0), level: 0 };
-        let Some(it) = stored.filter(|it| self.expires(*it) > now) else { return none };
+        let Some(it) = stored.filter(|it| self.ends(*it) > now) else { return none };
         if it.until > now {
             // Not longer than from now on: the clock may have gone back.
             let longest = Timestamp(now.0.saturating_add(self.steps.micros(it.level)));
@@ -66,11 +67,7 @@ impl Lockout {
         it.until > Timestamp(0)
     }
 
-    pub(super) fn admits(&self, it: Failures, cost: u32) -> bool {
-        !Lockout::is_locked(it) && admits(self.limit, it.window.used, cost)
-    }
-
-    pub(super) fn charged(&self, it: Failures, now: Timestamp, cost: u32) -> Failures {
+    fn charged(&self, it: Failures, now: Timestamp, cost: u32) -> Failures {
         if Lockout::is_locked(it) || cost == 0 {
             return it;
         }
@@ -83,7 +80,7 @@ impl Lockout {
     }
 
     /// An attempt that was none after all. If it was the one that locked its key out, it does no more.
-    pub(super) fn refunded(&self, it: Failures, cost: u32, charged: Option<Timestamp>) -> Failures {
+    fn refunded(&self, it: Failures, cost: u32, charged: Option<Timestamp>) -> Failures {
         if cost == 0 || charged.is_some_and(|window| window != it.window.ends) {
             return it;
         }
@@ -113,8 +110,36 @@ impl Lockout {
 
     /// A level is remembered for as long as attempts add up, and not less than the longest time
     /// without any.
-    pub(super) fn expires(&self, it: Failures) -> Timestamp {
+    fn ends(&self, it: Failures) -> Timestamp {
         let quiet = if it.level > 0 { self.window.max(self.steps.longest()) } else { 0 };
         Timestamp(it.window.ends.max(it.until).0.saturating_add(quiet))
+    }
+}
+
+impl Algorithm for Lockout {
+    type State = Failures;
+
+    fn bring_up(&self, failures: &mut Failures, now: Timestamp) {
+        *failures = self.current(Some(*failures), now);
+    }
+
+    fn admits(&self, failures: &Failures, _: Timestamp, cost: u32) -> bool {
+        !Lockout::is_locked(*failures) && admits(self.limit, failures.window.used, cost)
+    }
+
+    fn charge(&self, failures: &mut Failures, now: Timestamp, cost: u32) {
+        *failures = self.charged(*failures, now, cost);
+    }
+
+    fn refund(&self, failures: &mut Failures, _: Timestamp, cost: u32, charged: Option<Timestamp>) {
+        *failures = self.refunded(*failures, cost, charged);
+    }
+
+    fn standing(&self, failures: &Failures, _: u32, _: bool) -> Standing {
+        Standing::Failures(*failures)
+    }
+
+    fn expires(&self, failures: &Failures, _: Timestamp) -> Timestamp {
+        self.ends(*failures)
     }
 }

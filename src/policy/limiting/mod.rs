@@ -1,9 +1,10 @@
 //! How limits count: one file per algorithm, each exact to its definition.
 //!
 //! A [`Quota`] says what is allowed; a [`Counting`] is that in the numbers which its algorithm
-//! computes with. Every algorithm does the same five things to its state: it brings it up to `now`,
-//! says whether a cost fits, charges, refunds, and tells a caller where it stands.
+//! computes with. Every `Algorithm` does the same to its state: it brings it up to `now`, says
+//! whether a cost fits, charges, refunds, and tells a caller where it stands.
 
+mod algorithm;
 mod calendar;
 mod counting;
 mod decision;
@@ -20,7 +21,7 @@ pub(crate) mod tests;
 mod zone;
 
 pub(crate) use self::calendar::Calendar;
-pub(crate) use self::counting::{Act, Counting, Standing, State, Taken};
+pub(crate) use self::counting::{Act, Ask, Counting, Done, Standing, State, Taken};
 pub(crate) use self::decision::Decision;
 pub(crate) use self::fixed_window::{FixedWindow, Opening, Window};
 pub(crate) use self::gcra::{Arrival, Gcra};

@@ -7,8 +7,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Decision;
+use super::algorithm::Algorithm;
 use super::fixed_window::admits;
+use super::{Decision, Standing};
 use crate::policy::Timestamp;
 
 /// A quota in the numbers that the algorithm computes with.
@@ -57,60 +58,6 @@ impl SlidingLog {
         self.window
     }
 
-    /// Drops what is not live at `now`.
-    ///
-    /// An entry that is yet to come was left by another clock. It counts as one of now, so that it
-    /// cannot lock its key out.
-    pub(super) fn bring_up(&self, log: &mut Log, now: Timestamp) {
-        let sum = log.sum();
-        let past = log.entries.partition_point(|entry| entry.at <= now);
-        if past < log.entries.len() {
-            log.entries.truncate(past);
-            log.entries.push_back(Entry { at: now, sum });
-        }
-        while let Some(first) = log.entries.front()
-            && first.at.0 + self.window <= now.0
-        {
-            log.base = log.base.max(first.sum);
-            log.entries.pop_front();
-        }
-    }
-
-    pub(super) fn admits(&self, log: &Log, cost: u32) -> bool {
-        admits(self.limit, log.used(), cost)
-    }
-
-    pub(super) fn charge(&self, log: &mut Log, now: Timestamp, cost: u32) {
-        if cost == 0 {
-            return;
-        }
-        let sum = log.sum() + u64::from(cost);
-        match log.entries.back_mut() {
-            Some(last) if last.at == now => last.sum = sum,
-            _ => log.entries.push_back(Entry { at: now, sum }),
-        }
-    }
-
-    /// Takes the oldest out, whichever it was: what is left then stays longer than it had to, and
-    /// never shorter.
-    ///
-    /// A charge that is no longer live is not given back.
-    pub(super) fn refund(
-        &self,
-        log: &mut Log,
-        now: Timestamp,
-        cost: u32,
-        charged: Option<Timestamp>,
-    ) {
-        if charged.is_some_and(|at| at.0 + self.window <= now.0) {
-            return;
-        }
-        log.base = (log.base + u64::from(cost)).min(log.sum());
-        while log.entries.front().is_some_and(|first| first.sum <= log.base) {
-            log.entries.pop_front();
-        }
-    }
-
     pub(super) fn logged(&self, log: &Log, cost: u32, allowed: bool) -> Logged {
         let ends = |entry: &Entry| Timestamp(entry.at.0 + self.window);
         let fits = if allowed || cost > self.limit {
@@ -138,6 +85,66 @@ impl SlidingLog {
             },
             is_blocked: false,
         }
+    }
+}
+
+impl Algorithm for SlidingLog {
+    type State = Log;
+
+    /// Drops what is not live at `now`.
+    ///
+    /// An entry that is yet to come was left by another clock. It counts as one of now, so that it
+    /// cannot lock its key out.
+    fn bring_up(&self, log: &mut Log, now: Timestamp) {
+        let sum = log.sum();
+        let past = log.entries.partition_point(|entry| entry.at <= now);
+        if past < log.entries.len() {
+            log.entries.truncate(past);
+            log.entries.push_back(Entry { at: now, sum });
+        }
+        while let Some(first) = log.entries.front()
+            && first.at.0 + self.window <= now.0
+        {
+            log.base = log.base.max(first.sum);
+            log.entries.pop_front();
+        }
+    }
+
+    fn admits(&self, log: &Log, _: Timestamp, cost: u32) -> bool {
+        admits(self.limit, log.used(), cost)
+    }
+
+    fn charge(&self, log: &mut Log, now: Timestamp, cost: u32) {
+        if cost == 0 {
+            return;
+        }
+        let sum = log.sum() + u64::from(cost);
+        match log.entries.back_mut() {
+            Some(last) if last.at == now => last.sum = sum,
+            _ => log.entries.push_back(Entry { at: now, sum }),
+        }
+    }
+
+    /// Takes the oldest out, whichever it was: what is left then stays longer than it had to, and
+    /// never shorter.
+    ///
+    /// A charge that is no longer live is not given back.
+    fn refund(&self, log: &mut Log, now: Timestamp, cost: u32, charged: Option<Timestamp>) {
+        if charged.is_some_and(|at| at.0 + self.window <= now.0) {
+            return;
+        }
+        log.base = (log.base + u64::from(cost)).min(log.sum());
+        while log.entries.front().is_some_and(|first| first.sum <= log.base) {
+            log.entries.pop_front();
+        }
+    }
+
+    fn standing(&self, log: &Log, cost: u32, fits: bool) -> Standing {
+        Standing::Logged(self.logged(log, cost, fits))
+    }
+
+    fn expires(&self, log: &Log, now: Timestamp) -> Timestamp {
+        self.logged(log, 0, true).empty.max(now)
     }
 }
 

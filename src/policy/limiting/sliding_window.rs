@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use super::Decision;
+use super::algorithm::Algorithm;
+use super::{Decision, Standing};
 use crate::policy::Timestamp;
 
 /// A quota in the numbers that the algorithm computes with.
@@ -52,16 +53,6 @@ impl SlidingWindow {
         TwoWindows { start, previous, current }
     }
 
-    /// prev·(W−elapsed)/W + cur + cost ≤ N, in integers.
-    pub(super) fn admits(&self, it: TwoWindows, now: Timestamp, cost: u32) -> bool {
-        let Some(room) = self.room(it.current, cost) else { return cost == 0 };
-        cost == 0 || self.faded(it, now) <= u128::from(room) * u128::from(self.window)
-    }
-
-    pub(super) fn charged(&self, it: TwoWindows, cost: u32) -> TwoWindows {
-        TwoWindows { current: super::fixed_window::add(it.current, cost), ..it }
-    }
-
     /// What was charged in a window is given back in that window alone.
     pub(super) fn refunded(
         &self,
@@ -104,11 +95,6 @@ impl SlidingWindow {
         }
     }
 
-    pub(super) fn expires(&self, it: TwoWindows) -> Timestamp {
-        let windows = if it.current > 0 { 2 } else { 1 };
-        Timestamp(it.start.0 + windows * self.window)
-    }
-
     /// Until `cost` fits if nobody else comes; never, where it is more than the limit.
     fn wait(&self, it: TwoWindows, now: Timestamp, cost: u32) -> Option<Duration> {
         // Where `count` fades, `room` is there when that many microseconds of its window are over.
@@ -136,5 +122,36 @@ impl SlidingWindow {
 
     fn end(&self, it: TwoWindows) -> Timestamp {
         Timestamp(it.start.0 + self.window)
+    }
+}
+
+impl Algorithm for SlidingWindow {
+    type State = TwoWindows;
+
+    fn bring_up(&self, both: &mut TwoWindows, now: Timestamp) {
+        *both = self.current(Some(*both), now);
+    }
+
+    /// prev·(W−elapsed)/W + cur + cost ≤ N, in integers.
+    fn admits(&self, both: &TwoWindows, now: Timestamp, cost: u32) -> bool {
+        let Some(room) = self.room(both.current, cost) else { return cost == 0 };
+        cost == 0 || self.faded(*both, now) <= u128::from(room) * u128::from(self.window)
+    }
+
+    fn charge(&self, both: &mut TwoWindows, _: Timestamp, cost: u32) {
+        both.current = super::fixed_window::add(both.current, cost);
+    }
+
+    fn refund(&self, both: &mut TwoWindows, _: Timestamp, cost: u32, charged: Option<Timestamp>) {
+        *both = self.refunded(*both, cost, charged);
+    }
+
+    fn standing(&self, both: &TwoWindows, _: u32, _: bool) -> Standing {
+        Standing::TwoWindows(*both)
+    }
+
+    fn expires(&self, both: &TwoWindows, _: Timestamp) -> Timestamp {
+        let windows = if both.current > 0 { 2 } else { 1 };
+        Timestamp(both.start.0 + windows * self.window)
     }
 }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::shelf::{Full, Overflow, Shelf};
 use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
-use crate::policy::limiting::{Act, State, Taken};
+use crate::policy::limiting::{Act, Ask, Done, Standing, State, Taken};
 use crate::store::StoreError;
 use crate::store::error::Kind;
 use crate::store::keys::{Fingerprint, Subject};
@@ -46,129 +46,53 @@ impl Limits {
     }
 }
 
-/// A limit while it is worked on.
-struct Open {
-    state: Place,
-    fits: bool,
-    is_changed: bool,
-}
-
-/// Where its state is meanwhile.
-enum Place {
-    Slot(usize),
-    /// A new one, and a log, whose weight changes: they are shelved afterwards.
-    Loose(State),
-}
-
-impl Place {
-    fn get<'a>(&'a mut self, part: &'a mut Part) -> &'a mut State {
-        match self {
-            Place::Slot(slot) => part.slot(*slot).0,
-            Place::Loose(state) => state,
-        }
-    }
-}
-
-fn id(rule: &Rule, subject: Subject) -> Id {
-    (rule.id, subject)
-}
-
-/// Looks at a limit, and whether what is asked of it can be done. A log that has no room for one more
-/// request stays as it is: without it, nothing would be counted.
-fn open(
-    part: &mut Part,
-    charge: &Charge<impl AsRef<Rule>>,
-    act: Act,
-    now: Timestamp,
-) -> Result<Open, Full> {
-    let Charge { rule, subject, cost, .. } = charge;
-    let Rule { counting, .. } = rule.as_ref();
-    let found = part.find(&id(rule.as_ref(), *subject), now);
-    let mut place = match found {
-        None => Place::Loose(counting.current(None, now)),
-        Some(slot) => match part.slot(slot).0 {
-            State::Log(log) => Place::Loose(State::Log(mem::take(log))),
-            _ => Place::Slot(slot),
-        },
-    };
-    let state = place.get(part);
-    counting.bring_up(state, now);
-    let fits = match act {
-        Act::Take | Act::Peek => counting.admits(state, now, *cost),
-        Act::Charge | Act::Refund => !matches!(state, State::Blocked { .. }),
-    };
-    if let Place::Loose(State::Log(log)) = &mut place
-        && matches!(act, Act::Take | Act::Charge)
-        && fits
-        && !part.can_hold(log.next_weight())
-    {
-        if let Some(slot) = found {
-            *part.slot(slot).0 = State::Log(mem::take(log));
-        }
-        return Err(Full);
-    }
-    Ok(Open { state: place, fits, is_changed: false })
-}
-
-/// Does the act, if it is to be done. What is only looked at lasts no longer for that.
-fn act_on(
-    part: &mut Part,
-    charge: &Charge<impl AsRef<Rule>>,
-    act: Option<Act>,
-    it: &mut Open,
-    now: Timestamp,
-) -> Taken {
-    let Charge { rule, cost, charged, .. } = charge;
-    let Rule { counting, .. } = rule.as_ref();
-    let state = it.state.get(part);
-    it.is_changed = true;
-    match act {
-        Some(Act::Take) if it.fits => counting.charge(state, now, *cost),
-        Some(Act::Charge) => counting.charge(state, now, *cost),
-        Some(Act::Refund) => counting.refund(state, now, *cost, *charged),
-        _ => it.is_changed = false,
-    }
-    let standing = counting.standing(state, *cost, it.fits);
-    if let (Place::Slot(slot), true) = (&it.state, it.is_changed) {
-        let (state, expires) = part.slot(*slot);
-        *expires = counting.expires(state, now);
-    }
-    Taken { fits: it.fits, now, standing }
-}
-
-/// Shelves what is loose, unless there is nothing to remember.
-fn shelve(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, it: Open, now: Timestamp) {
-    let Open { state: Place::Loose(state), is_changed, .. } = it else { return };
-    if !is_changed && !matches!(state, State::Log(_)) {
-        return;
-    }
-    let rule = charge.rule.as_ref();
-    let id = id(rule, charge.subject);
-    let expires = rule.counting.expires(&state, now);
-    if expires <= now {
-        part.remove(&id);
-        return;
-    }
-    let weight = match &state {
-        State::Log(log) => log.weight(),
-        _ => 0,
-    };
-    // A shelf too small for one entry remembers nothing; the limit then only decides.
-    let _ = part.insert(id, state, weight, expires, now);
-}
-
 impl<R: AsRef<Rule>> OnMemory for Take<R> {
     fn on_memory(self, memory: &Memory) -> Result<<Take as Verb>::Answer, StoreError> {
         let limits = &memory.limits;
         let [charge] = &*self.charges else { return Ok(all(&self, limits, memory)?) };
         let part = &mut *limits.part(&charge.subject);
         // Read under the lock: concurrent callers see time go one way.
-        let now = memory.now();
-        let mut it = open(part, charge, self.act, now)?;
-        let taken = act_on(part, charge, Some(self.act), &mut it, now);
-        shelve(part, charge, it, now);
-        Ok(SmallVec::from_buf([taken]))
+        let ask = ask(charge, self.act, memory.now());
+        Ok(SmallVec::from_buf([one(part, charge, &ask)?]))
     }
+}
+
+fn ask<R>(charge: &Charge<R>, act: Act, now: Timestamp) -> Ask {
+    Ask { act, now, cost: charge.cost, charged: charge.charged }
+}
+
+fn id(rule: &Rule, subject: Subject) -> Id {
+    (rule.id, subject)
+}
+
+/// Where the state of a limit is. One whose time is over is unused: what was only looked at meanwhile
+/// was brought up, and lasts no longer for that.
+#[inline]
+fn found(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, now: Timestamp) -> Option<usize> {
+    let rule = charge.rule.as_ref();
+    let slot = part.position(&id(rule, charge.subject), now)?;
+    let (state, expires) = part.slot(slot);
+    if *expires <= now {
+        *state = rule.counting.unused(now);
+    }
+    Some(slot)
+}
+
+/// One limit alone: most often its state is changed where it is.
+fn one(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, ask: &Ask) -> Result<Taken, Full> {
+    let rule = charge.rule.as_ref();
+    if let Some(slot) = found(part, charge, ask.now)
+        && let (state, expires) = part.slot(slot)
+        && !matches!(state, State::Log(_))
+    {
+        let Done { taken, expires: ends } = rule.counting.apply(state, ask);
+        *expires = ends.unwrap_or(*expires);
+        return Ok(taken);
+    }
+    let mut it = open(part, charge, ask)?;
+    let taken = it.act(part, rule, ask);
+    it.shelve(part, charge, ask.now);
+    Ok(taken)
 }
 
 /// Several limits: all locks are taken, in their order, before anything is looked at.
@@ -187,33 +111,120 @@ fn all<R: AsRef<Rule>>(
         numbers.binary_search(&limits.part_of(&charge.subject)).unwrap_or_default()
     };
     let now = memory.now();
-    // What has expired goes before a slot is held: that moves slots.
-    for charge in &take.charges {
-        parts[part(charge)].tidy(&id(charge.rule.as_ref(), charge.subject), now);
-    }
-    let mut opened = Vec::with_capacity(take.charges.len());
-    let room = take.charges.iter().try_for_each(|charge| {
-        opened.push(open(&mut parts[part(charge)], charge, take.act, now)?);
-        Ok(())
-    });
-    let passes = take.act != Act::Take
-        || take
-            .charges
-            .iter()
-            .zip(&opened)
-            .all(|(charge, it)| it.fits || charge.rule.as_ref().is_shadow);
-    let act = (room.is_ok() && passes).then_some(take.act);
+    let mut opened: SmallVec<[_; 4]> = take
+        .charges
+        .iter()
+        .map(|charge| open(&mut parts[part(charge)], charge, &ask(charge, take.act, now)))
+        .collect();
+    let refuses = |charge: &Charge<R>| !charge.rule.as_ref().is_shadow;
+    let any = |is: fn(&Result<Open, Full>) -> bool| {
+        take.charges.iter().zip(&opened).any(|(charge, it)| refuses(charge) && is(it))
+    };
+    let is_refused = take.act == Act::Take && any(|it| it.as_ref().is_ok_and(|it| !it.fits));
+    let is_full = any(Result::is_err);
+    // To look charges nothing.
+    let act = if is_refused || is_full { Act::Peek } else { take.act };
     let taken = take
         .charges
         .iter()
         .zip(&mut opened)
-        .map(|(charge, it)| act_on(&mut parts[part(charge)], charge, act, it, now))
+        .map(|(charge, it)| match it {
+            Ok(it) => {
+                let rule = charge.rule.as_ref();
+                it.act(&mut parts[part(charge)], rule, &ask(charge, act, now))
+            }
+            Err(Full) => Taken { fits: false, now, standing: Standing::Unknown },
+        })
         .collect();
     // Only now: shelving moves slots.
     for (charge, it) in take.charges.iter().zip(opened) {
-        shelve(&mut parts[part(charge)], charge, it, now);
+        if let Ok(it) = it {
+            it.shelve(&mut parts[part(charge)], charge, now);
+        }
     }
-    room.map(|()| taken)
+    if is_full && !is_refused { Err(Full) } else { Ok(taken) }
+}
+
+/// A limit while it is worked on.
+struct Open {
+    place: Place,
+    fits: bool,
+    /// From when on what is loose says no more than nothing would, if it is to be shelved.
+    expires: Option<Timestamp>,
+}
+
+/// Where its state is meanwhile.
+enum Place {
+    Slot(usize),
+    /// A new one, and a log, whose weight changes: they are shelved afterwards.
+    Loose(State),
+}
+
+/// Looks at a limit, and whether what is asked of it can be done. A log that has no room for one more
+/// request stays as it is: without it, nothing would be counted.
+fn open(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, ask: &Ask) -> Result<Open, Full> {
+    let rule = charge.rule.as_ref();
+    let found = found(part, charge, ask.now);
+    let mut place = match found {
+        None => Place::Loose(rule.counting.unused(ask.now)),
+        Some(slot) => match part.slot(slot).0 {
+            State::Log(log) => Place::Loose(State::Log(mem::take(log))),
+            _ => Place::Slot(slot),
+        },
+    };
+    let fits = rule.counting.look(place.state(part), ask);
+    if let Place::Loose(State::Log(log)) = &mut place
+        && matches!(ask.act, Act::Take | Act::Charge)
+        && fits
+        && !part.can_hold(log.next_weight())
+    {
+        if let Some(slot) = found {
+            *part.slot(slot).0 = State::Log(mem::take(log));
+        }
+        return Err(Full);
+    }
+    Ok(Open { place, fits, expires: None })
+}
+
+impl Place {
+    fn state<'a>(&'a mut self, part: &'a mut Part) -> &'a mut State {
+        match self {
+            Place::Slot(slot) => part.slot(*slot).0,
+            Place::Loose(state) => state,
+        }
+    }
+}
+
+impl Open {
+    fn act(&mut self, part: &mut Part, rule: &Rule, ask: &Ask) -> Taken {
+        let state = self.place.state(part);
+        let Done { taken, expires } = rule.counting.act(state, ask, self.fits);
+        self.expires = match state {
+            // It was taken off its shelf.
+            State::Log(_) => Some(rule.counting.expires(state, ask.now)),
+            _ => expires,
+        };
+        if let (Place::Slot(slot), Some(expires)) = (&self.place, expires) {
+            *part.slot(*slot).1 = expires;
+        }
+        taken
+    }
+
+    /// Shelves what is loose, unless there is nothing to remember.
+    fn shelve(self, part: &mut Part, charge: &Charge<impl AsRef<Rule>>, now: Timestamp) {
+        let (Place::Loose(state), Some(expires)) = (self.place, self.expires) else { return };
+        let id = id(charge.rule.as_ref(), charge.subject);
+        if expires <= now {
+            part.remove(&id);
+            return;
+        }
+        let weight = match &state {
+            State::Log(log) => log.weight(),
+            _ => 0,
+        };
+        // A shelf too small for one entry remembers nothing; the limit then only decides.
+        let _ = part.insert(id, state, weight, expires, now);
+    }
 }
 
 impl OnMemory for Block {
@@ -221,7 +232,7 @@ impl OnMemory for Block {
         let part = &mut *memory.limits.part(&self.subject);
         let now = memory.now();
         let id = id(&self.rule, self.subject);
-        let state = part.find(&id, now).map(|slot| part.slot(slot).0);
+        let state = part.get(&id, now);
         let was_shut = match state {
             Some(State::Blocked { until }) => *until > now,
             Some(State::Failures(failures)) => failures.until > now,
@@ -250,7 +261,7 @@ impl OnMemory for Reset {
         let part = &mut *memory.limits.part(&self.subject);
         let id = id(&self.rule, self.subject);
         // What has expired is not there.
-        let is_there = part.find(&id, memory.now()).is_some();
+        let is_there = part.get(&id, memory.now()).is_some();
         part.remove(&id);
         Ok(is_there)
     }
@@ -264,7 +275,6 @@ mod tests {
     use super::*;
     use crate::Store;
     use crate::policy::Quota;
-    use crate::policy::limiting::Standing;
     use crate::policy::limiting::tests::{START, tables};
 
     fn subject(name: &str) -> Subject {
@@ -331,7 +341,27 @@ mod tests {
         }
     }
 
-    /// To drop an entry moves another one into its place.
+    /// Nobody is let pass by the fallback whom a limit refuses.
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_has_no_room_does_not_hide_the_refusal_of_another_limit() {
+        let store = Store::builder().memory_capacity(1 << 20).memory();
+        let log = Quota::per_day(1_000_000).sliding_log();
+        let log = Arc::new(Rule::new("log", log.counting(), false));
+        let other = Arc::new(Rule::new("other", Quota::per_day(1).counting(), false));
+        let take = |rules: &[&Arc<Rule>]| {
+            let charges = rules.iter().map(|&rule| Charge::new(rule.clone(), subject("ada"), 1));
+            store.ask(Take::new(Act::Take, charges.collect::<Vec<_>>()))
+        };
+        while take(&[&log]).await.is_ok() {
+            tokio::time::advance(Duration::from_micros(1)).await;
+        }
+        assert!(take(&[&log, &other]).await.unwrap_err().is_full());
+        assert!(take(&[&other]).await.unwrap()[0].fits);
+        let taken = take(&[&log, &other]).await.unwrap();
+        assert!(taken.iter().all(|taken| !taken.fits));
+        assert_eq!(taken[0].standing, Standing::Unknown);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_limit_that_has_expired_leaves_the_others_of_a_decision_alone() {
         let store = Store::memory();

@@ -81,26 +81,29 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         Some(&mut self.slots[index].value)
     }
 
-    /// Where an entry is, until something is put there or removed.
-    pub(super) fn find(&mut self, key: &K, now: Timestamp) -> Option<usize> {
-        let index = self.slots.get_index_of(key);
-        let Some(index) = index.filter(|&index| !self.drop_if_expired(index, now)) else {
+    fn find(&mut self, key: &K, now: Timestamp) -> Option<usize> {
+        let index = self.position(key, now)?;
+        (!self.drop_if_expired(index, now)).then_some(index)
+    }
+
+    /// Where an entry is, until something is put there or removed. Its time may be over.
+    #[inline]
+    pub(super) fn position(&mut self, key: &K, now: Timestamp) -> Option<usize> {
+        let Some((index, _, slot)) = self.slots.get_full_mut(key) else {
             self.counts.misses += 1;
             return None;
         };
-        self.counts.hits += 1;
-        self.slots[index].used = now;
+        if slot.expires > now {
+            self.counts.hits += 1;
+        } else {
+            self.counts.misses += 1;
+        }
+        slot.used = now;
         Some(index)
     }
 
-    /// Drops a key's entry if it has expired.
-    pub(super) fn tidy(&mut self, key: &K, now: Timestamp) {
-        if let Some(index) = self.slots.get_index_of(key) {
-            self.drop_if_expired(index, now);
-        }
-    }
-
-    /// The entry that was found, and when it ends.
+    /// The entry there, and when it ends.
+    #[inline]
     pub(super) fn slot(&mut self, index: usize) -> (&mut V, &mut Timestamp) {
         let slot = &mut self.slots[index];
         (&mut slot.value, &mut slot.expires)

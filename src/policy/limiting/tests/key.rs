@@ -1,5 +1,5 @@
 use crate::policy::Timestamp;
-use crate::policy::limiting::{Act, Counting, Decision, State, Taken};
+use crate::policy::limiting::{Act, Ask, Counting, Decision, Done, State, Taken};
 
 /// A limit and what is stored of its one key, by the policy alone.
 #[derive(Clone, Debug)]
@@ -21,24 +21,14 @@ impl Key {
         cost: u32,
         charged: Option<Timestamp>,
     ) -> Taken {
-        let now = Timestamp(now);
-        let before = self.counting.current(self.state.clone(), now);
-        let mut state = before.clone();
-        let fits = match act {
-            Act::Take | Act::Peek => self.counting.admits(&state, now, cost),
-            Act::Charge | Act::Refund => !matches!(state, State::Blocked { .. }),
-        };
-        match act {
-            Act::Take if fits => self.counting.charge(&mut state, now, cost),
-            Act::Charge => self.counting.charge(&mut state, now, cost),
-            Act::Refund => self.counting.refund(&mut state, now, cost, charged),
-            _ => {}
-        }
-        let standing = self.counting.standing(&state, cost, fits);
+        let ask = Ask { act, now: Timestamp(now), cost, charged };
+        let mut state = self.current(now);
+        let before = state.clone();
+        let Done { taken, .. } = self.counting.apply(&mut state, &ask);
         if state != before {
             self.state = Some(state);
         }
-        Taken { fits, now, standing }
+        taken
     }
 
     pub(crate) fn take(&mut self, now: u64, cost: u32) -> Decision {
@@ -58,6 +48,9 @@ impl Key {
 
     /// What counts at `now`.
     pub(crate) fn current(&self, now: u64) -> State {
-        self.counting.current(self.state.clone(), Timestamp(now))
+        let now = Timestamp(now);
+        let mut state = self.state.clone().unwrap_or_else(|| self.counting.unused(now));
+        self.counting.look(&mut state, &Ask { act: Act::Peek, now, cost: 0, charged: None });
+        state
     }
 }

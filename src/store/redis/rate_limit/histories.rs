@@ -8,8 +8,8 @@ use support::RedisServer;
 
 use super::*;
 use crate::policy::Quota;
-use crate::policy::limiting::State;
 use crate::policy::limiting::tests::histories::algorithm;
+use crate::policy::limiting::{Ask, State};
 use crate::store::keys::Subject;
 
 /// One step of a history: how far the clock moves (it may go back), under which quotas, what is
@@ -77,27 +77,18 @@ fn model(take: &Take, states: &mut [Option<State>], now: Timestamp) -> Answer {
         .zip(&mut *states)
         .map(|(charge, state)| {
             let counting = charge.rule.counting;
-            let state = counting.current(state.clone(), now);
-            let fits = match take.act {
-                Act::Take | Act::Peek => counting.admits(&state, now, charge.cost),
-                Act::Charge | Act::Refund => true,
-            };
+            let mut state = state.clone().unwrap_or_else(|| counting.unused(now));
+            let fits = counting.look(&mut state, &ask(charge, take.act, now));
             (state, fits)
         })
         .collect();
-    let passes = open.iter().all(|(_, fits)| *fits);
+    let passes = take.act != Act::Take || open.iter().all(|(_, fits)| *fits);
+    let act = if passes { take.act } else { Act::Peek };
     let mut answer = Answer::new();
     for ((charge, (state, fits)), stored) in take.charges.iter().zip(&mut open).zip(states) {
         let counting = charge.rule.counting;
         let before = state.clone();
-        match take.act {
-            Act::Take if passes => counting.charge(state, now, charge.cost),
-            Act::Charge => counting.charge(state, now, charge.cost),
-            Act::Refund => counting.refund(state, now, charge.cost, charge.charged),
-            _ => {}
-        }
-        let standing = counting.standing(state, charge.cost, *fits);
-        answer.push(Taken { fits: *fits, now, standing });
+        answer.push(counting.act(state, &ask(charge, act, now), *fits).taken);
         if *state != before {
             // What says no more than nothing is not kept.
             *stored = (counting.expires(state, now) > now).then(|| state.clone());
@@ -106,6 +97,10 @@ fn model(take: &Take, states: &mut [Option<State>], now: Timestamp) -> Answer {
         }
     }
     answer
+}
+
+fn ask(charge: &Charge, act: Act, now: Timestamp) -> Ask {
+    Ask { act, now, cost: charge.cost, charged: charge.charged }
 }
 
 /// Whether a script keeps what it only brought up to now: a log that lost entries, and an arrival that

@@ -6,6 +6,7 @@ use support::RedisServer;
 use super::*;
 use crate::Store;
 use crate::policy::Quota;
+use crate::policy::limiting::tests::Key;
 use crate::policy::limiting::{Act, State};
 use crate::store::verbs::{Block, Reset, Rule, Take};
 
@@ -272,42 +273,33 @@ proptest! {
         spends in prop::collection::vec(0u64..200_000, 1..60),
     ) {
         let quota = Quota::new(limit, Duration::from_millis(period_ms)).burst(burst);
-        let counting = quota.counting();
-        let mut now = Timestamp(1_800_000_000_000_000);
-        let mut real = counting.current(None, now);
+        let mut real = Key::new(quota.counting());
+        let mut now = 1_800_000_000_000_000;
         for step in before {
-            now = Timestamp(now.0 + step);
-            real = counting.current(Some(real), now);
-            if counting.admits(&real, now, 1) {
-                counting.charge(&mut real, now, 1);
-            }
+            now += step;
+            real.take(now, 1);
         }
         // The reference charges each request when it is admitted; the lease was charged at once.
         let mut reference = real.clone();
         let batch = batch.min(burst);
-        prop_assume!(counting.admits(&real, now, batch));
-        counting.charge(&mut real, now, batch);
-        let State::Arrival(arrival) = real else { panic!("GCRA") };
-        let taken = Taken { fits: true, now, standing: Standing::Arrival(arrival) };
+        let taken = real.act(Act::Take, now, batch, None);
+        prop_assume!(taken.fits);
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let sent = Instant::now();
-        let mut lease = Lease { left: batch, found: Found { counting, taken, sent, received: sent } };
+        let found = Found { counting: real.counting, taken, sent, received: sent };
+        let mut lease = Lease { left: batch, found };
         let mut passed = 0;
         for step in spends {
             passed += step;
-            let at = Timestamp(now.0 + passed);
-            reference = counting.current(Some(reference), at);
             if lease.spend(1, sent + Duration::from_micros(passed)).is_some() {
-                prop_assert!(counting.admits(&reference, at, 1));
-                counting.charge(&mut reference, at, 1);
+                prop_assert!(reference.take(now + passed, 1).allowed);
             }
         }
         // And what is charged in the store is never less than what the reference has charged.
-        let end = Timestamp(now.0 + passed);
-        let State::Arrival(spent) = counting.current(Some(reference), end) else { panic!("GCRA") };
-        let State::Arrival(charged) = counting.current(Some(State::Arrival(arrival)), end) else {
-            panic!("GCRA")
-        };
+        let [spent, charged] = [reference, real].map(|key| match key.current(now + passed) {
+            State::Arrival(arrival) => arrival,
+            state => panic!("GCRA: {state:?}"),
+        });
         prop_assert!(spent <= charged);
     }
 }
