@@ -5,6 +5,8 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -18,8 +20,8 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use proptest::prelude::*;
 use tower_redis_kit::cache::CacheLayer;
 use tower_redis_kit::rate_limit::{
-    Addresses, ByMethod, ClientIp, Header, Key, KeyError, KeyExtractor, MatchedRoute, MissingPeer,
-    PeerAddr, PeerIp, Quota, RateLimitLayer, RequestMatcher,
+    Addresses, ByMethod, ClientIp, Header, Key, KeyError, KeyExtractor, KeyFuture, Limit,
+    MatchedRoute, MissingPeer, PeerAddr, PeerIp, Quota, RateLimitLayer, RequestMatcher,
 };
 use tower_redis_kit::session::{Fallback, Session, SessionError, SessionField, SessionLayer};
 use tower_redis_kit::token::{InvalidToken, RevocationLayer, Token, TokenSubject};
@@ -43,6 +45,7 @@ on_every_store! {
     methods_have_quotas_of_their_own,
     tuples_count_each_combination,
     or_counts_users_by_account_and_others_by_address,
+    what_is_waited_for_is_asked_for_once,
     code_names_the_key_that_a_request_has,
 }
 
@@ -421,6 +424,47 @@ async fn or_counts_users_by_account_and_others_by_address(store: Store) {
     assert_eq!(status(&app, account("192.0.2.2", "ada")).await, LIMITED);
     assert_eq!(status(&app, from_peer("192.0.2.1", &[])).await, 200);
     assert_eq!(status(&app, from_peer("192.0.2.1", &[])).await, LIMITED);
+}
+
+/// A key that takes a moment, and how often it was asked for.
+struct Later(&'static str, Arc<AtomicUsize>);
+
+impl KeyExtractor for Later {
+    fn key(&self, _: &Parts) -> Result<Option<Key>, KeyError> {
+        panic!("it has to be waited for")
+    }
+
+    fn later(&self, _: &Parts) -> Option<KeyFuture> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let key = Key::named(self.0);
+        Some(Box::pin(async move {
+            tokio::task::yield_now().await;
+            Ok(Some(key))
+        }))
+    }
+}
+
+async fn what_is_waited_for_is_asked_for_once(store: Store) {
+    let asked = [Arc::default(), Arc::default()];
+    let everybody = |_: &Parts| Some(Key::named("everybody"));
+    let [first, second] = asked.each_ref().map(Arc::clone);
+    let limits = [
+        Limit::new("a", Quota::per_hour(9), everybody),
+        Limit::new("b", Quota::per_hour(5), Later("ada", first)),
+        Limit::new("c", Quota::per_hour(7), everybody),
+        Limit::new("d", Quota::per_hour(3), Later("bob", second)),
+    ];
+    let app = Router::new().fallback(|| async {}).layer(RateLimitLayer::all(limits));
+    let response = send(&app.layer(StoreLayer::new(store.clone())), common::get("/")).await;
+    let remaining = fields(response.headers(), "ratelimit");
+    for (told, limit) in remaining.iter().zip(["\"a\";r=8", "\"b\";r=4", "\"c\";r=6", "\"d\";r=2"])
+    {
+        assert!(told.starts_with(limit), "{told} for {limit}");
+    }
+    assert_eq!(remaining.len(), 4);
+    assert_eq!(asked.map(|asked| asked.load(Ordering::Relaxed)), [1, 1]);
+    let left = store.limiter("d", Quota::per_hour(3)).peek("bob").await.unwrap();
+    assert_eq!(left.remaining(), 2);
 }
 
 async fn code_names_the_key_that_a_request_has(store: Store) {

@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::header::FORWARDED;
+use http::header::ValueIter;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED: HeaderName = http::header::FORWARDED;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug)]
@@ -25,17 +26,44 @@ impl Field {
     /// An empty element cannot be read either: a proxy that left one out has said nothing, and what
     /// is to the left of it is not its word.
     pub(super) fn hops(self, headers: &HeaderMap) -> impl Iterator<Item = IpAddr> {
-        let (name, quotes) = match self {
-            Field::XForwardedFor => (X_FORWARDED_FOR, false),
-            Field::Forwarded => (FORWARDED, true),
-        };
         // Several lines are one list (RFC 9110, 5.3).
-        let lines = headers.get_all(name).iter().rev().map(HeaderValue::as_bytes);
-        let elements = lines.flat_map(move |line| Backwards::new(line, b',', quotes));
-        elements.map_while(move |element| match self {
-            Field::XForwardedFor => node(element?),
-            Field::Forwarded => spoken_for(element?),
-        })
+        Hops { field: self, lines: headers.get_all(self.name()).iter(), line: None }
+    }
+
+    fn name(self) -> &'static HeaderName {
+        match self {
+            Field::XForwardedFor => &X_FORWARDED_FOR,
+            Field::Forwarded => &FORWARDED,
+        }
+    }
+
+    fn elements(self, line: &HeaderValue) -> Backwards<'_> {
+        Backwards::new(line.as_bytes(), b',', matches!(self, Field::Forwarded))
+    }
+}
+
+/// See [`Field::hops`].
+struct Hops<'a> {
+    field: Field,
+    lines: ValueIter<'a, HeaderValue>,
+    /// The one that is being read.
+    line: Option<Backwards<'a>>,
+}
+
+impl Iterator for Hops<'_> {
+    type Item = IpAddr;
+
+    fn next(&mut self) -> Option<IpAddr> {
+        loop {
+            let Some(element) = self.line.as_mut().and_then(Backwards::next) else {
+                self.line = Some(self.field.elements(self.lines.next_back()?));
+                continue;
+            };
+            return match self.field {
+                Field::XForwardedFor => node(element?),
+                Field::Forwarded => spoken_for(element?),
+            };
+        }
     }
 }
 
@@ -58,10 +86,17 @@ impl<'a> Iterator for Backwards<'a> {
 
     fn next(&mut self) -> Option<Option<&'a [u8]>> {
         let rest = self.rest.take()?;
+        if !self.quotes {
+            let Some(at) = rest.iter().rposition(|&byte| byte == self.separator) else {
+                return Some(Some(rest));
+            };
+            self.rest = Some(&rest[..at]);
+            return Some(Some(&rest[at + 1..]));
+        }
         let mut end = rest.len();
         while let Some(at) = end.checked_sub(1) {
             end = match rest[at] {
-                b'"' if self.quotes => match opening_quote(&rest[..at]) {
+                b'"' => match opening_quote(&rest[..at]) {
                     Some(opening) => opening,
                     None => return Some(None),
                 },
@@ -159,27 +194,28 @@ fn is_port(text: &str) -> bool {
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(data: &[u8]) {
     for field in [Field::XForwardedFor, Field::Forwarded] {
-        let (name, appended) = match field {
-            Field::XForwardedFor => (X_FORWARDED_FOR, &b"192.0.2.1"[..]),
-            Field::Forwarded => (FORWARDED, &b"proto=https;for=\"192.0.2.1:80\""[..]),
+        let name = field.name();
+        let appended = match field {
+            Field::XForwardedFor => &b"192.0.2.1"[..],
+            Field::Forwarded => &b"proto=https;for=\"192.0.2.1:80\""[..],
         };
         let mut headers = HeaderMap::new();
         for line in data.split(|&byte| byte == b'\n') {
             let Ok(line) = HeaderValue::from_bytes(line) else { return };
-            headers.append(&name, line);
+            headers.append(name, line);
         }
         let sent: Vec<_> = field.hops(&headers).take(64).collect();
         let proxy = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
         let mut with_line = headers.clone();
-        with_line.append(&name, HeaderValue::from_bytes(appended).expect("a value"));
+        with_line.append(name, HeaderValue::from_bytes(appended).expect("a value"));
         let mut hops = field.hops(&with_line);
         assert_eq!(hops.next(), Some(proxy));
         assert!(hops.take(64).eq(sent.iter().copied()));
 
-        let last = headers.get_all(&name).iter().next_back().expect("a line");
+        let last = headers.get_all(name).iter().next_back().expect("a line");
         let joined = [last.as_bytes(), b", ", appended].concat();
-        headers.insert(&name, HeaderValue::from_bytes(&joined).expect("a value"));
+        headers.insert(name, HeaderValue::from_bytes(&joined).expect("a value"));
         assert_eq!(field.hops(&headers).next(), Some(proxy));
     }
 }
@@ -192,12 +228,8 @@ mod tests {
 
     fn hops(field: Field, lines: &[&[u8]]) -> Vec<String> {
         let mut headers = HeaderMap::new();
-        let name = match field {
-            Field::XForwardedFor => X_FORWARDED_FOR,
-            Field::Forwarded => FORWARDED,
-        };
         for line in lines {
-            headers.append(&name, HeaderValue::from_bytes(line).unwrap());
+            headers.append(field.name(), HeaderValue::from_bytes(line).unwrap());
         }
         field.hops(&headers).map(|address| address.to_string()).collect()
     }

@@ -1,5 +1,6 @@
 //! Which limits a request meets.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -24,6 +25,23 @@ pub struct Limits(Arc<[Limit]>);
 pub trait ChooseLimits: Send + Sync + 'static {
     /// The limits of a request; `None` if it meets none.
     fn choose(&self, head: &Parts) -> Option<Limits>;
+}
+
+/// How a layer comes to the limits of a request.
+#[derive(Clone)]
+pub(super) enum Choice {
+    /// They are the same for all.
+    All(Limits),
+    By(Arc<dyn ChooseLimits>),
+}
+
+impl Choice {
+    pub(super) fn choose(&self, head: &Parts) -> Option<Cow<'_, Limits>> {
+        match self {
+            Choice::All(limits) => Some(Cow::Borrowed(limits)),
+            Choice::By(choose) => choose.choose(head).map(Cow::Owned),
+        }
+    }
 }
 
 impl Limits {

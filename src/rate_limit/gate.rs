@@ -1,3 +1,5 @@
+use std::cmp::Ordering;
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -70,10 +72,13 @@ impl LimitGate {
         let Some(limits) = settings.limits.choose(head) else { return Ok(Plan::Pass) };
         let store = find(settings.store.as_ref(), &head.extensions);
         let store = store.map_err(Refusal::MissingStore)?;
-        let later: SmallVec<[_; 1]> =
-            limits.iter().map(|limit| limit.settings().key.later(head)).collect();
-        if later.iter().any(Option::is_some) {
-            let (store, keys) = (store.clone(), keys(head, &limits, later));
+        let first = limits
+            .iter()
+            .enumerate()
+            .find_map(|(at, limit)| Some((at, limit.settings().key.later(head)?)));
+        if let Some(first) = first {
+            let (store, limits) = (store.clone(), limits.into_owned());
+            let keys = keys(head, &limits, first);
             // Before it is known whether the limit is met: afterwards the request is on its way.
             if limits.iter().any(|limit| limit.settings().settle.is_some()) {
                 self.offer_charge(head, store.clone());
@@ -160,20 +165,21 @@ impl LimitGate {
     }
 }
 
-/// What keys there are, when all are known.
+/// What keys there are, when all are known. The first that has to be waited for was asked already.
 fn keys(
     head: &Parts,
     limits: &Limits,
-    later: SmallVec<[Option<KeyFuture>; 1]>,
+    (at, first): (usize, KeyFuture),
 ) -> Pin<Box<dyn Future<Output = Keys> + Send>> {
-    let keys = limits.iter().zip(later).map(|(limit, later)| {
-        let known = limit.settings().key.key(head);
-        async move {
-            match later {
-                Some(later) => later.await,
-                None => known,
-            }
-        }
+    let mut first = Some(first);
+    let keys = limits.iter().enumerate().map(|(index, limit)| {
+        let key = &limit.settings().key;
+        let later = match index.cmp(&at) {
+            Ordering::Less => None,
+            Ordering::Equal => first.take(),
+            Ordering::Greater => key.later(head),
+        };
+        later.unwrap_or_else(|| Box::pin(ready(key.key(head))))
     });
     Box::pin(join_all(keys.collect::<Vec<_>>()))
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
+use super::choice::Choice;
 use super::refusal::RefuseWith;
 use super::{ChooseLimits, Fallback, Fields, KeyExtractor, Limit, Limited, Limits, RateLimit};
 use crate::Store;
@@ -20,7 +21,7 @@ pub struct RateLimitLayer {
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) limits: Arc<dyn ChooseLimits>,
+    pub(super) limits: Choice,
     pub(super) fallback: Fallback,
     pub(super) fields: Fields,
     pub(super) legacy_fields: bool,
@@ -57,7 +58,7 @@ impl RateLimitLayer {
     /// # Panics
     /// When two limits have one name.
     pub fn all(limits: impl Into<Limits>) -> RateLimitLayer {
-        RateLimitLayer::by(limits.into())
+        RateLimitLayer::with_choice(Choice::All(limits.into()))
     }
 
     /// Limits that are chosen for each request: by route ([`RouteLimits`](super::RouteLimits)), by what its
@@ -76,9 +77,13 @@ impl RateLimitLayer {
     /// });
     /// ```
     pub fn by(choose: impl ChooseLimits) -> RateLimitLayer {
+        RateLimitLayer::with_choice(Choice::By(Arc::new(choose)))
+    }
+
+    fn with_choice(limits: Choice) -> RateLimitLayer {
         RateLimitLayer {
             settings: Arc::new(Settings {
-                limits: Arc::new(choose),
+                limits,
                 fallback: Fallback::default(),
                 fields: Fields::default(),
                 legacy_fields: false,
