@@ -112,7 +112,7 @@ pub(super) fn whole_seconds(window: Option<Duration>) -> Option<u64> {
 pub(super) fn retry_after(headers: &mut HeaderMap, wait: Option<Duration>) {
     let Some(wait) = wait.map(seconds) else { return };
     if told_wait(headers).is_none_or(|told| told < wait) {
-        headers.insert(RETRY_AFTER, wait.into());
+        headers.insert(RETRY_AFTER, Value::default().number(wait).whole());
     }
 }
 
