@@ -5,11 +5,11 @@ use http::HeaderValue;
 use http::request::Parts;
 
 use super::answer::Documents;
-use super::fallback::Local;
 use super::partition::Partition;
 use super::{Finished, KeyExtractor, fields};
 use crate::policy::Quota;
 use crate::policy::limiting::Counting;
+use crate::store::local::Local;
 use crate::store::verbs::Rule;
 
 /// A limit: a name, a quota, and who is counted.

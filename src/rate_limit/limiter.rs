@@ -2,12 +2,12 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::fallback::Local;
 use super::{Allowance, Fallback, Key};
 use crate::observe::{self, Limit as Event};
 use crate::policy::Quota;
 use crate::policy::limiting::{Act, Decision};
 use crate::store::Asking;
+use crate::store::local::Local;
 use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
 use crate::{Store, StoreError};
 

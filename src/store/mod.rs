@@ -3,7 +3,8 @@
 //! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
 //! and `redis` each say how; `keys` spells every key once, `place` what handlers name in them. `url`
 //! and `environment` each say where Redis is, which is a `target`. `channels` is who listens in this
-//! process, `permits` what this process holds of semaphores.
+//! process, `permits` what this process holds of semaphores, `local` what limits count here while the
+//! store cannot answer.
 
 mod asking;
 mod builder;
@@ -19,6 +20,7 @@ mod health;
 mod histories;
 pub(crate) mod keys;
 mod life;
+pub(crate) mod local;
 mod mailbox;
 mod memory;
 pub(crate) mod permits;

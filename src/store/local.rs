@@ -1,0 +1,155 @@
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use governor::RateLimiter;
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+
+use super::keys::Subject;
+use crate::policy::Quota;
+use crate::policy::limiting::Decision;
+
+/// The limit of this process, by governor.
+pub(crate) struct Local {
+    limiter: Governor,
+    clock: DefaultClock,
+    /// The time that one request is worth.
+    each: Duration,
+    burst: NonZeroU32,
+    checks: AtomicUsize,
+    full: AtomicBool,
+    hasher: RandomState,
+}
+
+type Governor = RateLimiter<
+    LocalKey,
+    DefaultKeyedStateStore<LocalKey>,
+    DefaultClock,
+    StateInformationMiddleware,
+>;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum LocalKey {
+    One(Subject),
+    /// Beyond the cap, callers share a key with others: stricter, but bounded.
+    Several(u64),
+}
+
+const CAP: usize = 100_000;
+const SHARED_KEYS: u64 = 4_096;
+/// Counting the callers locks all of them, so it is done now and then.
+const CHECKS_BETWEEN_COUNTS: usize = 256;
+const CHECKS_BETWEEN_SWEEPS: usize = 4_096;
+
+impl Local {
+    pub(crate) fn new(quota: Quota) -> Local {
+        let (each, burst) = quota.in_process();
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        let rate = governor::Quota::with_period(each).expect("at least a nanosecond");
+        Local {
+            limiter: RateLimiter::keyed(rate.allow_burst(burst)).with_middleware(),
+            clock: DefaultClock::default(),
+            each,
+            burst,
+            checks: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// What costs nothing is allowed, and what costs more than there ever is here, is not.
+    pub(crate) fn take(&self, subject: Subject, cost: u32) -> Decision {
+        let Some(cost) = NonZeroU32::new(cost) else {
+            return self.decision(true, self.burst.get(), Some(Duration::ZERO));
+        };
+        // Governor multiplies before it compares, and the product may come to any number.
+        let asks = cost <= self.burst;
+        match asks.then(|| self.limiter.check_key_n(&self.key(subject), cost)) {
+            Some(Ok(Ok(state))) => {
+                self.decision(true, state.remaining_burst_capacity(), Some(Duration::ZERO))
+            }
+            Some(Ok(Err(not_until))) => {
+                self.decision(false, 0, Some(not_until.wait_time_from(self.clock.now())))
+            }
+            // The store may have more.
+            None | Some(Err(_)) => {
+                self.decision(false, 0, Some(self.each.saturating_mul(cost.get())))
+            }
+        }
+    }
+
+    fn decision(&self, allowed: bool, remaining: u32, retry_after: Option<Duration>) -> Decision {
+        let used = self.burst.get().saturating_sub(remaining);
+        Decision {
+            allowed,
+            remaining: remaining.into(),
+            full_after: self.each.saturating_mul(used),
+            retry_after,
+            is_blocked: false,
+        }
+    }
+
+    /// The key that a subject is counted by, after the room for it is seen to.
+    fn key(&self, subject: Subject) -> LocalKey {
+        let checks = self.checks.fetch_add(1, Ordering::Relaxed);
+        if checks.is_multiple_of(CHECKS_BETWEEN_SWEEPS) && self.limiter.len() > CAP / 2 {
+            self.limiter.retain_recent();
+        }
+        if checks.is_multiple_of(CHECKS_BETWEEN_COUNTS) {
+            self.full.store(self.limiter.len() >= CAP, Ordering::Relaxed);
+        }
+        if self.full.load(Ordering::Relaxed) {
+            LocalKey::Several(self.hasher.hash_one(subject) % SHARED_KEYS)
+        } else {
+            LocalKey::One(subject)
+        }
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("callers", &self.limiter.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn it_admits_what_the_quota_says() {
+        let local = Local::new(Quota::per_hour(3));
+        let one = Subject::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!([true, true, true, false], [0; 4].map(|_| local.take(one, 1).allowed));
+    }
+
+    #[test]
+    fn no_cost_is_so_large_that_it_is_small() {
+        let local = Local::new(Quota::per_hour(100));
+        let one = Subject::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        // This many times 36 s is little more than 2^64 ns.
+        for cost in [101, 512_409_559, u32::MAX] {
+            assert!(!local.take(one, cost).allowed, "{cost}");
+        }
+        assert!(local.take(one, 100).allowed);
+    }
+
+    #[test]
+    fn a_flood_of_callers_is_bounded_and_still_limited() {
+        let local = Local::new(Quota::per_day(1));
+        for caller in 0..200_000u32 {
+            local.take(Subject::Address(IpAddr::V4(caller.into())), 1);
+        }
+        assert!(local.limiter.len() <= CAP + CHECKS_BETWEEN_COUNTS + SHARED_KEYS as usize);
+        let late = Subject::Address(IpAddr::V4(Ipv4Addr::BROADCAST));
+        local.take(late, 1);
+        assert!(!local.take(late, 1).allowed);
+    }
+}
