@@ -14,7 +14,7 @@ use http::StatusCode;
 use support::RedisServer;
 use tokio::task::JoinSet;
 use tower_redis_kit::rate_limit::{
-    Fallback, Header, Key, Limit, Limited, PeerIp, Quota, RateLimitLayer,
+    Fallback, Header, Key, Limit, Limited, Limiter, PeerIp, Quota, RateLimitLayer,
 };
 use tower_redis_kit::{Store, StoreLayer};
 
@@ -287,6 +287,37 @@ async fn without_redis_a_limiter_goes_by_its_fallback() {
     assert!(local.block("ada", DAY).await.is_err());
     assert!(local.unblock("ada").await.is_err());
     assert!(local.reset("ada").await.is_err());
+}
+
+#[tokio::test]
+async fn without_redis_a_limit_is_the_same_wherever_it_is_made() {
+    let (store, quota) = (away().await, Quota::per_hour(3));
+    let limit = || Limit::new("mail", quota, Header::new("x-api-key"));
+    let mut allowed = Vec::new();
+    for _ in 0..2 {
+        allowed.push(store.limiter("mail", quota).take("ada").await.unwrap().is_allowed());
+        allowed.push(status(&app(limit(), store.clone()), "ada").await == 200);
+    }
+    assert_eq!(allowed, [true, true, true, false]);
+    let take = async |limiter: Limiter| limiter.take("ada").await.unwrap().is_allowed();
+    assert!(!take(store.clone().limiter("mail", quota)).await, "another handle");
+    assert!(take(store.limiter("mail", Quota::per_hour(4))).await, "another quota");
+    assert!(take(store.limiter("log-in", quota)).await, "another name");
+    assert!(take(away().await.limiter("mail", quota)).await, "another store");
+}
+
+#[tokio::test]
+async fn when_redis_stops_layers_and_limiters_go_on_together_in_this_process() {
+    let server = RedisServer::start();
+    let (store, quota) = (store_on(&server).await, Quota::per_hour(2));
+    let mail = || store.limiter("mail", quota);
+    assert_eq!(mail().take("ada").await.unwrap().remaining(), 1, "as Redis counts");
+    drop(server);
+    let app = app(Limit::new("mail", quota, Header::new("x-api-key")), store.clone());
+    assert_eq!(status(&app, "ada").await, 200);
+    assert!(mail().take("ada").await.unwrap().is_allowed());
+    assert!(!mail().take("ada").await.unwrap().is_allowed(), "a whole quota in this process");
+    assert_eq!(status(&app, "ada").await, 429);
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ impl Allowance {
     /// use tower_redis_kit::Store;
     /// use tower_redis_kit::rate_limit::{Limiter, Quota};
     ///
-    /// // The application's state has it: it is made once.
+    /// // The application's state has it.
     /// async fn send_mail(mails: Limiter) -> Result<&'static str, Response> {
     ///     let allowance = mails.take("ada").await.map_err(IntoResponse::into_response)?;
     ///     allowance.or_limited().map_err(IntoResponse::into_response)?;

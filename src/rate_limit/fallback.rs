@@ -5,7 +5,8 @@ pub enum Fallback {
     /// Goes on in this process, with a quota for what this process serves that is no more generous than
     /// the shared one: GCRA of the same numbers, or, where the quota is counted otherwise, as if it were
     /// [guaranteed](super::Quota::guaranteed). Nothing is given back there, and of several limits
-    /// those before the one that refuses are charged. A [concurrency limit](super::concurrency) counts
+    /// those before the one that refuses are charged. Whoever asks one store for the same name and quota
+    /// counts together: layers, and [limiters](super::Limiter). A [concurrency limit](super::concurrency) counts
     /// what is under way in this process.
     #[default]
     Local,

@@ -32,8 +32,8 @@ pub(super) struct LimitGate {
     /// What waits for a key.
     waiting: Option<Box<Waiting>>,
     asked: SmallVec<[Asked; 1]>,
-    /// Who goes on asking for a lease when the request is given up.
-    leases: Option<Store>,
+    /// Who is asked, unless the answer was there at once.
+    store: Option<Store>,
     /// Where the handler may say what it costs, if a limit asks, and what is then told to whom.
     charge: Option<(Charge, Store)>,
 }
@@ -59,7 +59,7 @@ type Keys = Vec<Result<Option<Key>, KeyError>>;
 
 impl LimitGate {
     pub(super) fn new(settings: Arc<Settings>) -> LimitGate {
-        LimitGate { settings, waiting: None, asked: SmallVec::new(), leases: None, charge: None }
+        LimitGate { settings, waiting: None, asked: SmallVec::new(), store: None, charge: None }
     }
 
     pub(super) fn plan(&mut self, settings: &Settings, head: &mut Parts) -> Planned<Self> {
@@ -128,11 +128,13 @@ impl LimitGate {
         if self.asked.is_empty() {
             return Plan::Pass;
         }
-        self.leases = self.asked.iter().any(|it| it.limit.rule.batch > 1).then(|| store.clone());
-        Plan::Ask(store.ask(match &*self.asked {
+        let asking = store.ask(match &*self.asked {
             [asked] => Take::one(Act::Take, asked.to_store()),
             all => Take::new(Act::Take, all.iter().map(Asked::to_store)),
-        }))
+        });
+        let is_known = matches!(asking, Asking::Answered(Some(Ok(_))));
+        self.store = (!is_known).then(|| store.clone());
+        Plan::Ask(asking)
     }
 
     fn violations(&self) -> impl Iterator<Item = (&Asked, &Decision)> {
@@ -218,8 +220,10 @@ impl Gate for LimitGate {
                 }
             }
             (Err(_), Fallback::Local) => {
+                let Some(store) = self.store.take() else { return Ok(()) };
                 for asked in &mut self.asked {
-                    let decision = asked.limit.local().take(asked.subject, asked.cost);
+                    let here = store.local(&asked.limit.name, asked.limit.quota);
+                    let decision = here.take(asked.subject, asked.cost);
                     observe::rate_limit(&asked.limit.name, event(asked, &decision, false));
                     asked.decision = Some(decision);
                     if !decision.allowed && !asked.limit.rule.is_shadow {
@@ -251,7 +255,8 @@ impl Gate for LimitGate {
 
     /// A batch that is charged for is kept for others.
     fn abandon(&mut self, asking: Asking<Self::Answer>) {
-        if let Some(store) = self.leases.take() {
+        let leases = self.asked.iter().any(|asked| asked.limit.rule.batch > 1);
+        if let Some(store) = self.store.take().filter(|_| leases) {
             store.finish(asking, drop);
         }
     }

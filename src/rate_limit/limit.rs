@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use http::HeaderValue;
 use http::request::Parts;
@@ -9,13 +9,12 @@ use super::partition::Partition;
 use super::{Finished, KeyExtractor, fields};
 use crate::policy::Quota;
 use crate::policy::limiting::Counting;
-use crate::store::local::Local;
 use crate::store::verbs::Rule;
 
 /// A limit: a name, a quota, and who is counted.
 ///
-/// Cheap to clone. Make it once: while the store is away, what it has counted in this process is its
-/// own.
+/// Cheap to clone. Limits of the same name and quota count together on one store, as do
+/// [limiters](super::Limiter), also in this process while the store is away.
 ///
 /// ```
 /// use tower_redis_kit::rate_limit::{Header, Limit, PeerIp, Quota, RateLimitLayer};
@@ -45,7 +44,6 @@ pub(super) struct LimitSettings {
     cost: CostOf,
     pub(super) settle: Option<Arc<Settle>>,
     pub(super) documents: Documents,
-    local: Arc<OnceLock<Local>>,
 }
 
 type Settle = dyn Fn(&Finished) -> u32 + Send + Sync;
@@ -105,7 +103,6 @@ impl Limit {
                 cost: CostOf::Each(1),
                 settle: None,
                 documents: Documents::default(),
-                local: Arc::default(),
             }),
         }
     }
@@ -269,11 +266,6 @@ impl LimitSettings {
             CostOf::Each(cost) => *cost,
             CostOf::Head(cost) => cost(head),
         }
-    }
-
-    /// What goes on in this process while the store cannot answer.
-    pub(super) fn local(&self) -> &Local {
-        self.local.get_or_init(|| Local::new(self.quota))
     }
 }
 

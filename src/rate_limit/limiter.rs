@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Allowance, Fallback, Key};
@@ -7,7 +7,6 @@ use crate::observe::{self, Limit as Event};
 use crate::policy::Quota;
 use crate::policy::limiting::{Act, Decision};
 use crate::store::Asking;
-use crate::store::local::Local;
 use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
 use crate::{Store, StoreError};
 
@@ -40,8 +39,10 @@ use crate::{Store, StoreError};
 ///
 /// In a handler a refusal becomes a response by [`Allowance::or_limited`].
 ///
-/// A handle, cheap to clone. Make it once, and keep it in the application's state: what it counts while
-/// the store is away is its own, and one that is made for each request begins anew each time.
+/// A handle, cheap to clone, and as good when it is made for each request: whoever asks a store and its
+/// clones for the same name and quota counts together, also what is counted in this process while the store is
+/// away. That is so for 1,024 names and quotas at the same time; of more, the one that was used longest ago
+/// begins anew, so a name should not come from a request: that is what a [`Key`] is for.
 ///
 /// # Errors
 /// Every method fails when the store cannot answer, but [`take`](Limiter::take) and
@@ -64,7 +65,6 @@ struct Named {
     rule: Arc<Rule>,
     name: Arc<str>,
     quota: Quota,
-    local: OnceLock<Local>,
 }
 
 impl Store {
@@ -77,8 +77,7 @@ impl Store {
         let mut rule = Rule::new(name, quota.counting(), false);
         // Some layer of the same name may remember whom it refused.
         rule.tells = true;
-        let (rule, local) = (Arc::new(rule), OnceLock::new());
-        let limit = Arc::new(Named { rule, name: name.into(), quota, local });
+        let limit = Arc::new(Named { rule: Arc::new(rule), name: name.into(), quota });
         Limiter { store: self.clone(), limit, fallback: Fallback::default() }
     }
 }
@@ -221,14 +220,14 @@ impl Limiter {
         cost: u32,
         asked: Result<Asked, StoreError>,
     ) -> Result<Allowance, StoreError> {
-        let Named { rule, name, quota, local } = &*self.limit;
+        let Named { rule, name, quota } = &*self.limit;
         let (decision, event) = match (asked, self.fallback) {
             (Ok(taken), _) => {
                 let decision = rule.counting.decide(&taken[0], cost);
                 (decision, Event::of(decision.allowed))
             }
             (Err(_), Fallback::Local) => {
-                let decision = local.get_or_init(|| Local::new(*quota)).take(key.0, cost);
+                let decision = self.store.local(name, *quota).take(key.0, cost);
                 (decision, Event::here(decision.allowed))
             }
             (Err(_), Fallback::Allow) => {

@@ -7,6 +7,7 @@ use super::error::Kind;
 use super::flights::Flights;
 use super::keys::Fingerprint;
 use super::life::Life;
+use super::local::Locals;
 use super::memory::Memory;
 use super::permits::Permits;
 use super::place::PlacePrefix;
@@ -51,6 +52,7 @@ pub struct Store {
 pub(super) struct Shared {
     pub(super) backend: Backend,
     flights: Flights,
+    pub(super) locals: Locals,
     pub(super) permits: Arc<Permits>,
     pub(super) life: Arc<Life>,
 }
@@ -62,8 +64,9 @@ pub(super) enum Backend {
 
 impl Store {
     pub(super) fn new(backend: Backend) -> Store {
-        let (flights, permits, life) = (Flights::default(), Arc::default(), Arc::default());
-        Store { shared: Arc::new(Shared { backend, flights, permits, life }) }
+        let (flights, locals) = (Flights::default(), Locals::default());
+        let (permits, life) = (Arc::default(), Arc::default());
+        Store { shared: Arc::new(Shared { backend, flights, locals, permits, life }) }
     }
 
     /// A store in this process: nothing to install, and nothing outlives it.

@@ -1,8 +1,12 @@
+//! What limits count in this process, for as long as the store cannot answer.
+
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::RateLimiter;
@@ -10,9 +14,75 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 
+use super::Store;
 use super::keys::Subject;
 use crate::policy::Quota;
 use crate::policy::limiting::Decision;
+
+/// Those of one store. Whoever names the same limit, a layer or code that makes a limiter for one
+/// request, counts in the same.
+///
+/// A name may come from a request, against all advice: beyond [`MOST`], the one that was used longest
+/// ago goes, and begins anew if it is used again.
+#[derive(Default)]
+pub(super) struct Locals {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    limits: HashMap<(Arc<str>, Quota), Used>,
+    uses: u64,
+}
+
+struct Used {
+    limit: Arc<Local>,
+    /// The number of its last use.
+    last: u64,
+}
+
+const MOST: usize = 1_024;
+
+impl Locals {
+    fn get(&self, name: &Arc<str>, quota: Quota) -> Arc<Local> {
+        let name = (name.clone(), quota);
+        let mut state = self.state();
+        state.uses += 1;
+        let last = state.uses;
+        if let Some(known) = state.limits.get_mut(&name) {
+            known.last = last;
+            return known.limit.clone();
+        }
+        let gone = state.make_room();
+        let limit = Arc::new(Local::new(quota));
+        state.limits.insert(name, Used { limit: limit.clone(), last });
+        drop(state);
+        // It may have many callers: nobody waits while they are forgotten.
+        drop(gone);
+        limit
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn make_room(&mut self) -> Option<Used> {
+        if self.limits.len() < MOST {
+            return None;
+        }
+        let oldest = self.limits.iter().min_by_key(|(_, used)| used.last)?.0.clone();
+        self.limits.remove(&oldest)
+    }
+}
+
+impl Store {
+    /// The limit of this name and quota that goes on in this process while the store cannot answer.
+    pub(crate) fn local(&self, name: &Arc<str>, quota: Quota) -> Arc<Local> {
+        self.shared.locals.get(name, quota)
+    }
+}
 
 /// The limit of this process, by governor.
 pub(crate) struct Local {
@@ -47,7 +117,7 @@ const CHECKS_BETWEEN_COUNTS: usize = 256;
 const CHECKS_BETWEEN_SWEEPS: usize = 4_096;
 
 impl Local {
-    pub(crate) fn new(quota: Quota) -> Local {
+    fn new(quota: Quota) -> Local {
         let (each, burst) = quota.in_process();
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         let rate = governor::Quota::with_period(each).expect("at least a nanosecond");
@@ -111,6 +181,12 @@ impl Local {
     }
 }
 
+impl fmt::Debug for Locals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locals").field("limits", &self.state().limits.len()).finish()
+    }
+}
+
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local").field("callers", &self.limiter.len()).finish_non_exhaustive()
@@ -151,5 +227,28 @@ mod tests {
         let late = Subject::Address(IpAddr::V4(Ipv4Addr::BROADCAST));
         local.take(late, 1);
         assert!(!local.take(late, 1).allowed);
+    }
+
+    #[test]
+    fn whoever_names_the_same_limit_counts_in_the_same() {
+        let (locals, one) = (Locals::default(), Subject::Address(Ipv4Addr::LOCALHOST.into()));
+        let take = |name: &str, quota| locals.get(&name.into(), quota).take(one, 1).allowed;
+        assert!(take("mail", Quota::per_hour(1)));
+        assert!(!take("mail", Quota::per_hour(1)));
+        assert!(take("mail", Quota::per_hour(2)), "another quota");
+        assert!(take("log-in", Quota::per_hour(1)), "another name");
+    }
+
+    #[test]
+    fn a_flood_of_names_is_bounded_and_takes_nothing_from_those_in_use() {
+        let (locals, one) = (Locals::default(), Subject::Address(Ipv4Addr::LOCALHOST.into()));
+        let take = |name: &str| locals.get(&name.into(), Quota::per_day(1)).take(one, 1).allowed;
+        assert!(take("mail") && take("idle"));
+        for flood in 0..3 * MOST {
+            assert!(take(&flood.to_string()));
+            assert!(!take("mail"), "{flood}");
+        }
+        assert_eq!(locals.state().limits.len(), MOST);
+        assert!(take("idle"), "it was used longest ago");
     }
 }
