@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::routing::{any, get};
 use common::{
     Served, assert_unavailable, away, eventually, field, fields, http_client, on_every_store,
-    reason, redis_under, send, store_on, text, unique,
+    reason, redis_under, send, store_on, text, unique, within,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -424,9 +424,104 @@ async fn a_permit_whose_answer_comes_too_late_is_given_back() {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(reason::<StoreError, _>(&response).is_timeout());
     sleep(Duration::from_millis(500)).await;
-    let sent: Vec<_> = monitor.stop().into_iter().map(|mut it| it.swap_remove(0)).collect();
-    assert_eq!(sent, ["EVALSHA", "ZREM"]);
     assert_eq!(held(&server), 0);
+    // The answers to releases are late as well.
+    let sent: Vec<_> = monitor.stop().into_iter().map(|mut it| it.swap_remove(0)).collect();
+    assert_eq!(sent[..2], ["EVALSHA", "ZREM"]);
+    assert!(sent.iter().filter(|it| *it == "EVALSHA").count() == 1, "{sent:?}");
+}
+
+/// A service on a store that answers through a proxy, and refuses while there is no answer.
+async fn by_proxy(
+    server: &RedisServer,
+    permits: u32,
+    deadline: Duration,
+) -> (Proxy, Store, Router) {
+    let proxy = Proxy::to(server.addr());
+    let builder = Store::builder().connections(3).deadline(deadline);
+    let store = builder.connect(&proxy.url()).await.expect("a store");
+    let app = echo(limit(permits).fallback(Fallback::Refuse).with_store(store.clone()));
+    (proxy, store, app)
+}
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_permit_that_was_taken_on_a_connection_that_was_lost_is_given_back() {
+    let server = RedisServer::start();
+    let (proxy, _, app) = by_proxy(&server, 1, SOON).await;
+    let near = echo(limit(1).with_store(store_on(&server).await));
+    proxy.set_deaf(true);
+    let (response, ()) = tokio::join!(send::<_, Body>(&app, keyed("k")), async {
+        within(SOON, "the permit is taken", async || held(&server) == 1).await;
+        proxy.refuse(true);
+        proxy.cut();
+    });
+    assert!(reason::<StoreError, _>(&response).is_unavailable());
+    // What gives it back fails as well, at first.
+    sleep(Duration::from_millis(300)).await;
+    assert!(!lets_in(&near).await);
+    proxy.set_deaf(false);
+    proxy.refuse(false);
+    // A lease is 30 s.
+    within(SOON, "the permit is free", async || lets_in(&near).await).await;
+}
+
+#[tokio::test]
+async fn a_permit_that_is_taken_after_its_connection_was_lost_is_given_back() {
+    let server = RedisServer::start();
+    let (proxy, store, app) = by_proxy(&server, 1, SOON).await;
+    // What was sent waits in the server's socket, and is done after what comes later.
+    server.pause();
+    let (response, ()) = tokio::join!(send::<_, Body>(&app, keyed("k")), async {
+        sleep(Duration::from_millis(300)).await;
+        proxy.refuse(true);
+        proxy.cut();
+    });
+    assert!(reason::<StoreError, _>(&response).is_unavailable());
+    assert!(!store.health().is_up());
+    server.resume();
+    within(SOON, "the permit is taken", async || held(&server) == 1).await;
+    proxy.refuse(false);
+    within(SOON, "the permit is free", async || held(&server) == 0).await;
+}
+
+#[tokio::test]
+async fn permits_of_requests_that_end_while_redis_is_away_are_given_back_when_it_is_back() {
+    let server = RedisServer::start();
+    let (proxy, store, app) = by_proxy(&server, 200, SOON).await;
+    let mut all = Vec::new();
+    for _ in 0..200 {
+        all.push(under_way(&app, "k").await);
+    }
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let whole = tasks();
+    proxy.refuse(true);
+    proxy.cut();
+    within(SOON, "Redis is away", async || !store.health().is_up()).await;
+    let before = tasks();
+    drop(all);
+    sleep(Duration::from_millis(300)).await;
+    assert!(tasks() <= before + 1, "one for all: {} after {before}", tasks());
+    assert_eq!(held(&server), 200);
+    proxy.refuse(false);
+    within(SOON, "all are free", async || held(&server) == 0).await;
+    within(SOON, "the task has ended", async || tasks() <= whole).await;
+}
+
+#[tokio::test]
+async fn a_store_that_ends_waits_for_no_permit_that_cannot_be_given_back() {
+    let server = RedisServer::start();
+    let (proxy, store, app) = by_proxy(&server, 1, SOON).await;
+    let under_way = under_way(&app, "k").await;
+    proxy.refuse(true);
+    proxy.cut();
+    within(SOON, "Redis is away", async || !store.health().is_up()).await;
+    drop(under_way);
+    sleep(Duration::from_millis(100)).await;
+    let ended = timeout(Duration::from_secs(2), store.shutdown(Duration::from_secs(20))).await;
+    assert_eq!(ended, Ok(true));
+    assert_eq!(held(&server), 1);
 }
 
 #[tokio::test]
@@ -470,9 +565,11 @@ async fn a_request_costs_one_command_to_come_and_one_to_go() {
 #[tokio::test]
 async fn with_redis_away_the_limit_goes_on_in_process_with_those_under_way() {
     let mut server = RedisServer::start();
-    let app = echo(limit(2).with_store(store_on(&server).await));
+    let store = store_on(&server).await;
+    let app = echo(limit(2).with_store(store.clone()));
     let first = under_way(&app, "k").await;
     server.stop();
+    eventually("Redis is away", async || !store.health().is_up()).await;
     let second = under_way(&app, "k").await;
     assert_eq!(field(second.1.headers(), "ratelimit"), r#""exports";r=0"#);
     assert!(!lets_in(&app).await);

@@ -12,6 +12,7 @@ use super::memory::Memory;
 use super::permits::Permits;
 use super::place::PlacePrefix;
 use super::redis::{OnRedis, Redis};
+use super::returns::Returns;
 use super::verbs::{Cursor, Page, ReadInfo, Reported, ScanTarget};
 use super::{Health, HealthWatch, Portable, StoreBuilder, StoreError};
 use crate::observe::{self, Call};
@@ -54,6 +55,7 @@ pub(super) struct Shared {
     flights: Flights,
     pub(super) locals: Locals,
     pub(super) permits: Arc<Permits>,
+    pub(super) returns: Returns,
     pub(super) life: Arc<Life>,
 }
 
@@ -65,8 +67,8 @@ pub(super) enum Backend {
 impl Store {
     pub(super) fn new(backend: Backend) -> Store {
         let (flights, locals) = (Flights::default(), Locals::default());
-        let (permits, life) = (Arc::default(), Arc::default());
-        Store { shared: Arc::new(Shared { backend, flights, locals, permits, life }) }
+        let (permits, returns, life) = (Arc::default(), Returns::default(), Arc::default());
+        Store { shared: Arc::new(Shared { backend, flights, locals, permits, returns, life }) }
     }
 
     /// A store in this process: nothing to install, and nothing outlives it.

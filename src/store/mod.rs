@@ -3,8 +3,8 @@
 //! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
 //! and `redis` each say how; `keys` spells every key once, `place` what handlers name in them. `url`
 //! and `environment` each say where Redis is, which is a `target`. `channels` is who listens in this
-//! process, `permits` what this process holds of semaphores, `local` what limits count here while the
-//! store cannot answer.
+//! process, `permits` what this process holds of semaphores, `returns` what of that it has yet to give
+//! back, `local` what limits count here while the store cannot answer.
 
 mod asking;
 mod builder;
@@ -27,6 +27,7 @@ pub(crate) mod permits;
 pub(crate) mod place;
 mod portable;
 mod redis;
+mod returns;
 mod target;
 mod url;
 pub(crate) mod verbs;

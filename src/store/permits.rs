@@ -13,18 +13,20 @@ use tokio::time::{Instant, sleep_until};
 
 use super::keys::Subject;
 use super::life::Running;
+use super::returns::Return;
 use super::verbs::{
     AcquirePermit, Acquired, Claim, Holder, ReleasePermit, RenewPermits, Semaphore,
 };
 use super::{Asking, Store, StoreError};
 use crate::observe;
 
-/// A permit that is asked for or held, until this is dropped: then it is given back, once, unless it
-/// was never taken.
+/// A permit that is asked for or held, until this is dropped: then it is given back, unless it is
+/// certain that it was never taken.
 #[derive(Debug)]
 pub(crate) struct Permit {
     store: Store,
     claim: Claim,
+    asked: Instant,
     status: Status,
 }
 
@@ -32,8 +34,10 @@ pub(crate) struct Permit {
 enum Status {
     /// Nothing is taken.
     Vacant,
-    /// It may be taken, and nobody renews it.
-    InDoubt,
+    /// It may be taken, or will be when what was sent arrives, and nobody renews it.
+    InDoubt {
+        may_come_later: bool,
+    },
     Held,
 }
 
@@ -46,14 +50,15 @@ impl Permit {
     ) -> (Permit, AcquirePermit) {
         let claim = Claim::new(semaphore, subject);
         let acquire = AcquirePermit(claim.clone());
-        (Permit { store: store.clone(), claim, status: Status::InDoubt }, acquire)
+        let status = Status::InDoubt { may_come_later: true };
+        (Permit { store: store.clone(), claim, asked: now(), status }, acquire)
     }
 
     /// What came of asking. What is held is renewed from now on.
     pub(crate) fn settle(&mut self, answer: &Result<Acquired, StoreError>) {
         self.status = Status::after(answer);
         if self.status == Status::Held {
-            self.store.shared.permits.begin(&self.store, &self.claim);
+            self.store.shared.permits.begin(&self.store, &self.claim, self.asked);
         }
     }
 
@@ -64,7 +69,7 @@ impl Permit {
         store.finish(asking, move |answer| {
             self.status = match Status::after(&answer) {
                 // There is nobody to renew it for.
-                Status::Held => Status::InDoubt,
+                Status::Held => Status::InDoubt { may_come_later: false },
                 status => status,
             };
             drop(self);
@@ -77,22 +82,23 @@ impl Status {
         match answer {
             Ok(Acquired { is_held: true, .. }) => Status::Held,
             Ok(Acquired { is_held: false, .. }) => Status::Vacant,
-            // It was not sent, or there is no connection on which it could be given back.
-            Err(error) if error.is_unavailable() || error.is_overloaded() => Status::Vacant,
-            Err(_) => Status::InDoubt,
+            Err(error) if error.was_not_done() => Status::Vacant,
+            Err(error) => Status::InDoubt { may_come_later: error.has_no_answer() },
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let is_due = match self.status {
-            Status::Vacant => false,
-            Status::InDoubt => true,
+        let permit = match self.status {
+            Status::Vacant => None,
+            Status::InDoubt { may_come_later } => {
+                Some(Return::new(self.claim.clone(), self.asked, may_come_later))
+            }
             Status::Held => self.store.shared.permits.end(self.claim.holder),
         };
-        if is_due {
-            self.store.tell(ReleasePermit(self.claim.clone()));
+        if let Some(permit) = permit {
+            self.store.give_back(permit);
         }
     }
 }
@@ -114,6 +120,10 @@ struct State {
 struct Tenure {
     store: Store,
     claim: Claim,
+    /// When it was last asked for, whatever came of it.
+    asked: Instant,
+    /// Whether that has had no answer.
+    in_doubt: bool,
     /// When it is to be renewed.
     due: Instant,
     /// Its lease ran out while the store could not be asked, and then there was none free.
@@ -135,12 +145,19 @@ impl Permits {
         clippy::disallowed_methods,
         reason = "one task for all permits, which ends with them or with the store"
     )]
-    fn begin(self: &Arc<Permits>, store: &Store, claim: &Claim) {
-        let due = now() + renewal(claim);
+    fn begin(self: &Arc<Permits>, store: &Store, claim: &Claim, asked: Instant) {
+        let due = asked + renewal(claim);
         let mut state = self.state();
-        let (is_lost, is_renewing, is_over) = (false, false, false);
-        let (of, what) = (store.clone(), claim.clone());
-        let tenure = Tenure { store: of, claim: what, due, is_lost, is_renewing, is_over };
+        let tenure = Tenure {
+            store: store.clone(),
+            claim: claim.clone(),
+            asked,
+            in_doubt: false,
+            due,
+            is_lost: false,
+            is_renewing: false,
+            is_over: false,
+        };
         state.held.insert(claim.holder, tenure);
         if state.has_renewer() {
             self.next.send_if_modified(|next| {
@@ -157,17 +174,16 @@ impl Permits {
         }
     }
 
-    /// A permit is not needed any more. Says whether it is to be given back now.
-    fn end(&self, holder: Holder) -> bool {
+    /// A permit is not needed any more: what is to be given back now.
+    fn end(&self, holder: Holder) -> Option<Return> {
         let mut state = self.state();
         let has_renewer = state.has_renewer();
-        let Entry::Occupied(mut tenure) = state.held.entry(holder) else { return false };
+        let Entry::Occupied(mut tenure) = state.held.entry(holder) else { return None };
         if tenure.get().is_renewing && has_renewer {
             tenure.get_mut().is_over = true;
-            return false;
+            return None;
         }
-        tenure.remove();
-        true
+        Some(tenure.remove().over().1)
     }
 
     /// Renews what is due, or soon will be.
@@ -207,10 +223,14 @@ impl Permits {
         let mut state = self.state();
         let Entry::Occupied(mut entry) = state.held.entry(claim.holder) else { return };
         let tenure = entry.get_mut();
+        if !answer.as_ref().is_err_and(StoreError::was_not_done) {
+            tenure.asked = asked;
+            tenure.in_doubt = answer.as_ref().is_err_and(StoreError::has_no_answer);
+        }
         if tenure.is_over {
-            let tenure = entry.remove();
+            let (store, permit) = entry.remove().over();
             drop(state);
-            tenure.store.tell(ReleasePermit(tenure.claim));
+            store.give_back(permit);
             return;
         }
         tenure.is_renewing = false;
@@ -248,6 +268,12 @@ impl Permits {
         for tenure in held.into_values() {
             tenure.store.tell(ReleasePermit(tenure.claim));
         }
+    }
+}
+
+impl Tenure {
+    fn over(self) -> (Store, Return) {
+        (self.store, Return::new(self.claim, self.asked, self.in_doubt))
     }
 }
 
@@ -297,7 +323,7 @@ fn retry(claim: &Claim) -> Duration {
 
 /// tokio's clock: a test that pauses its time moves leases along.
 #[expect(clippy::disallowed_methods, reason = "when a lease is renewed is this process's to say")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 

@@ -117,8 +117,8 @@ pub(crate) static ROWS: &[Row] = &[
         name: "killed_mid_pipeline",
         title: "the connection ends in the middle of a reply",
         text: "What was sent may have been done: an error, and no repetition. The next connection is \
-               made within milliseconds. A lock that was taken by such a request is given back then; a \
-               permit stays taken for its time, by nobody.",
+               made within milliseconds. A lock or a permit that was taken by such a request is given \
+               back then.",
         cell: |column| match column {
             Lock => always(&[Policy(Unavailable), Served, Taken]),
             _ => always(&[Policy(Unavailable), Served]),

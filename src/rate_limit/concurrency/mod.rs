@@ -34,7 +34,8 @@
 //! # Leases
 //! A permit is held for a [lease](ConcurrencyLimitLayer::lease), which one task in each process renews
 //! for all that it holds, at each third. When a process dies, its permits are free after a lease; when
-//! the store is [shut down](crate::Store::shutdown), at once.
+//! the store is [shut down](crate::Store::shutdown), at once. What could not be given back, or may have been
+//! taken when the answer was lost, is given back in the background when the store can be asked again.
 //!
 //! When the store was away for longer than a lease, or came back empty, a permit may be somebody else's
 //! by then. The request that had it goes on. It is given one again as soon as there is one, which is
