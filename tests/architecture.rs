@@ -186,6 +186,34 @@ fn what_is_counted_is_said_in_one_place() {
 }
 
 #[test]
+fn the_changelog_names_what_limits_are_made_of() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let changelog = fs::read_to_string(root.join("CHANGELOG.md")).unwrap();
+    let words = |text: &str| {
+        let words = text.split(|letter: char| letter != '_' && !letter.is_alphanumeric());
+        words.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let named: BTreeSet<_> = changelog.split('`').skip(1).step_by(2).flat_map(words).collect();
+    let exports = |file: &str| {
+        let text = code(&fs::read_to_string(root.join(file)).unwrap());
+        let uses = text.split("pub use ").skip(1).map(|rest| rest.split(';').next().unwrap());
+        let named = uses.flat_map(words).filter(|word| word.starts_with(char::is_uppercase));
+        named.collect::<BTreeSet<_>>()
+    };
+    let text = code(&fs::read_to_string(root.join("src/rate_limit/limiter.rs")).unwrap());
+    let methods = text.split("pub async fn ").skip(1).map(|rest| rest.split('(').next().unwrap());
+    let mut wanted: BTreeSet<String> = methods.map(str::to_owned).collect();
+    assert!(wanted.contains("peek_n"));
+    for file in ["src/rate_limit/mod.rs", "src/rate_limit/concurrency/mod.rs"] {
+        wanted.extend(exports(file));
+    }
+    // Every layer has one.
+    wanted.remove("ResponseFuture");
+    let missing: Vec<_> = wanted.difference(&named).collect();
+    assert!(missing.is_empty(), "CHANGELOG.md does not name {missing:?}");
+}
+
+#[test]
 fn the_four_layers_have_the_same_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for folder in MIDDLEWARE {
