@@ -103,7 +103,7 @@ async fn on_a_cluster_whose_replicas_answer() {
     .await;
 }
 
-fn reads(server: &RedisServer) -> u64 {
+pub(crate) fn reads(server: &RedisServer) -> u64 {
     server.count().commands.get("get").copied().unwrap_or(0)
 }
 
