@@ -53,18 +53,19 @@ use crate::{Store, StoreError};
 #[derive(Clone)]
 #[must_use]
 pub struct Limiter {
-    store: Store,
-    limit: Arc<Named>,
-    fallback: Fallback,
+    shared: Arc<Shared>,
 }
 
 type Asked = <Take as Verb>::Answer;
 
-/// A limit, as code asks it.
-struct Named {
+#[derive(Clone)]
+struct Shared {
+    store: Store,
     rule: Arc<Rule>,
+    /// The rule's name, for whoever counts.
     name: Arc<str>,
     quota: Quota,
+    fallback: Fallback,
 }
 
 impl Store {
@@ -77,8 +78,8 @@ impl Store {
         let mut rule = Rule::new(name, quota.counting(), false);
         // Some layer of the same name may remember whom it refused.
         rule.tells = true;
-        let limit = Arc::new(Named { rule: Arc::new(rule), name: name.into(), quota });
-        Limiter { store: self.clone(), limit, fallback: Fallback::default() }
+        let (store, rule, fallback) = (self.clone(), Arc::new(rule), Fallback::default());
+        Limiter { shared: Arc::new(Shared { store, rule, name: name.into(), quota, fallback }) }
     }
 }
 
@@ -86,7 +87,7 @@ impl Limiter {
     /// What [`take`](Limiter::take) does while the store cannot answer. [`Fallback::Local`] unless set;
     /// with [`Fallback::Refuse`] it fails.
     pub fn fallback(mut self, fallback: Fallback) -> Limiter {
-        self.fallback = fallback;
+        Arc::make_mut(&mut self.shared).fallback = fallback;
         self
     }
 
@@ -95,7 +96,8 @@ impl Limiter {
     /// # Errors
     /// As on [`Limiter`].
     pub async fn take(&self, key: impl Into<Key>) -> Result<Allowance, StoreError> {
-        self.take_n(key, 1).await
+        let key = key.into();
+        self.taken(key, 1, self.ask(Act::Take, key, 1).await)
     }
 
     /// Takes `cost` from the quota, if all of it is there, and nothing otherwise.
@@ -104,8 +106,7 @@ impl Limiter {
     /// As on [`Limiter`].
     pub async fn take_n(&self, key: impl Into<Key>, cost: u32) -> Result<Allowance, StoreError> {
         let key = key.into();
-        let asked = self.ask(Act::Take, key, cost).await;
-        self.taken(key, cost, asked)
+        self.taken(key, cost, self.ask(Act::Take, key, cost).await)
     }
 
     /// Whether one more would be allowed, and how many are left. Takes nothing.
@@ -122,7 +123,7 @@ impl Limiter {
     /// As on [`Limiter`].
     pub async fn peek_n(&self, key: impl Into<Key>, cost: u32) -> Result<Allowance, StoreError> {
         let decision = self.act(Act::Peek, key.into(), cost).await?;
-        Ok(Allowance::new(&self.limit.name, decision))
+        Ok(Allowance::new(&self.shared.name, decision))
     }
 
     /// Gives `count` back that were taken, as far as there are any, and answers how many are left.
@@ -197,20 +198,20 @@ impl Limiter {
     /// # Errors
     /// As on [`Limiter`].
     pub async fn reset(&self, key: impl Into<Key>) -> Result<bool, StoreError> {
-        self.store.ask(Reset { rule: self.limit.rule.clone(), subject: key.into().0 }).await
+        self.shared.store.ask(Reset { rule: self.shared.rule.clone(), subject: key.into().0 }).await
     }
 
     async fn shut(&self, key: Key, time: Option<Duration>) -> Result<bool, StoreError> {
-        self.store.ask(Block { rule: self.limit.rule.clone(), subject: key.0, time }).await
+        self.shared.store.ask(Block { rule: self.shared.rule.clone(), subject: key.0, time }).await
     }
 
     async fn act(&self, act: Act, key: Key, cost: u32) -> Result<Decision, StoreError> {
         let taken = self.ask(act, key, cost).await?;
-        Ok(self.limit.rule.counting.decide(&taken[0], cost))
+        Ok(self.shared.rule.counting.decide(&taken[0], cost))
     }
 
     fn ask(&self, act: Act, key: Key, cost: u32) -> Asking<Asked> {
-        self.store.ask(Take::one(act, Charge::new(&self.limit.rule, key.0, cost)))
+        self.shared.store.ask(Take::one(act, Charge::new(&self.shared.rule, key.0, cost)))
     }
 
     /// What the store's answer, or none, comes to.
@@ -220,14 +221,14 @@ impl Limiter {
         cost: u32,
         asked: Result<Asked, StoreError>,
     ) -> Result<Allowance, StoreError> {
-        let Named { rule, name, quota } = &*self.limit;
-        let (decision, event) = match (asked, self.fallback) {
+        let Shared { store, rule, name, quota, fallback } = &*self.shared;
+        let (decision, event) = match (asked, fallback) {
             (Ok(taken), _) => {
                 let decision = rule.counting.decide(&taken[0], cost);
                 (decision, Event::of(decision.allowed))
             }
             (Err(_), Fallback::Local) => {
-                let decision = self.store.local(name, *quota).take(key.0, cost);
+                let decision = store.local(name, *quota).take(key.0, cost);
                 (decision, Event::here(decision.allowed))
             }
             (Err(_), Fallback::Allow) => {
@@ -246,9 +247,9 @@ impl Limiter {
 impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limiter")
-            .field("name", &self.limit.name)
-            .field("quota", &self.limit.quota)
-            .field("fallback", &self.fallback)
+            .field("name", &self.shared.name)
+            .field("quota", &self.shared.quota)
+            .field("fallback", &self.shared.fallback)
             .finish_non_exhaustive()
     }
 }

@@ -27,6 +27,7 @@ use crate::policy::limiting::Decision;
 #[derive(Default)]
 pub(super) struct Locals {
     state: Mutex<State>,
+    room: Arc<Room>,
 }
 
 #[derive(Default)]
@@ -43,6 +44,26 @@ struct Used {
 
 const MOST: usize = 1_024;
 
+/// How many callers each of them tells apart.
+struct Room(AtomicUsize);
+
+impl Room {
+    /// All of them together have some hundred MiB.
+    fn share(&self, limits: usize) {
+        self.0.store((16 * CAP / limits.max(1)).min(CAP), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room(AtomicUsize::new(CAP))
+    }
+}
+
 impl Locals {
     fn get(&self, name: &Arc<str>, quota: Quota) -> Arc<Local> {
         let name = (name.clone(), quota);
@@ -54,8 +75,9 @@ impl Locals {
             return known.limit.clone();
         }
         let gone = state.make_room();
-        let limit = Arc::new(Local::new(quota));
+        let limit = Arc::new(Local::new(quota, self.room.clone()));
         state.limits.insert(name, Used { limit: limit.clone(), last });
+        self.room.share(state.limits.len());
         drop(state);
         // It may have many callers: nobody waits while they are forgotten.
         drop(gone);
@@ -93,6 +115,7 @@ pub(crate) struct Local {
     burst: NonZeroU32,
     checks: AtomicUsize,
     full: AtomicBool,
+    room: Arc<Room>,
     hasher: RandomState,
 }
 
@@ -117,7 +140,7 @@ const CHECKS_BETWEEN_COUNTS: usize = 256;
 const CHECKS_BETWEEN_SWEEPS: usize = 4_096;
 
 impl Local {
-    fn new(quota: Quota) -> Local {
+    fn new(quota: Quota, room: Arc<Room>) -> Local {
         let (each, burst) = quota.in_process();
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         let rate = governor::Quota::with_period(each).expect("at least a nanosecond");
@@ -128,6 +151,7 @@ impl Local {
             burst,
             checks: AtomicUsize::new(0),
             full: AtomicBool::new(false),
+            room,
             hasher: RandomState::new(),
         }
     }
@@ -167,11 +191,12 @@ impl Local {
     /// The key that a subject is counted by, after the room for it is seen to.
     fn key(&self, subject: Subject) -> LocalKey {
         let checks = self.checks.fetch_add(1, Ordering::Relaxed);
-        if checks.is_multiple_of(CHECKS_BETWEEN_SWEEPS) && self.limiter.len() > CAP / 2 {
+        if checks.is_multiple_of(CHECKS_BETWEEN_SWEEPS) && self.limiter.len() > self.room.get() / 2
+        {
             self.limiter.retain_recent();
         }
         if checks.is_multiple_of(CHECKS_BETWEEN_COUNTS) {
-            self.full.store(self.limiter.len() >= CAP, Ordering::Relaxed);
+            self.full.store(self.limiter.len() >= self.room.get(), Ordering::Relaxed);
         }
         if self.full.load(Ordering::Relaxed) {
             LocalKey::Several(self.hasher.hash_one(subject) % SHARED_KEYS)
@@ -201,14 +226,14 @@ mod tests {
 
     #[test]
     fn it_admits_what_the_quota_says() {
-        let local = Local::new(Quota::per_hour(3));
+        let local = Local::new(Quota::per_hour(3), Arc::default());
         let one = Subject::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
         assert_eq!([true, true, true, false], [0; 4].map(|_| local.take(one, 1).allowed));
     }
 
     #[test]
     fn no_cost_is_so_large_that_it_is_small() {
-        let local = Local::new(Quota::per_hour(100));
+        let local = Local::new(Quota::per_hour(100), Arc::default());
         let one = Subject::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
         // This many times 36 s is little more than 2^64 ns.
         for cost in [101, 512_409_559, u32::MAX] {
@@ -219,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_callers_is_bounded_and_still_limited() {
-        let local = Local::new(Quota::per_day(1));
+        let local = Local::new(Quota::per_day(1), Arc::default());
         for caller in 0..200_000u32 {
             local.take(Subject::Address(IpAddr::V4(caller.into())), 1);
         }
@@ -250,5 +275,18 @@ mod tests {
         }
         assert_eq!(locals.state().limits.len(), MOST);
         assert!(take("idle"), "it was used longest ago");
+    }
+
+    #[test]
+    fn many_limits_tell_fewer_callers_apart() {
+        let locals = Locals::default();
+        let names: Vec<_> = (0..160).map(|name| name.to_string()).collect();
+        let local = |name: &String| locals.get(&name.as_str().into(), Quota::per_day(1));
+        names.iter().for_each(|name| drop(local(name)));
+        let last = local(&names[159]);
+        for caller in 0..50_000u32 {
+            last.take(Subject::Address(IpAddr::V4(caller.into())), 1);
+        }
+        assert!(last.limiter.len() <= CAP / 10 + CHECKS_BETWEEN_COUNTS + SHARED_KEYS as usize);
     }
 }
