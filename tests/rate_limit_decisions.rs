@@ -38,6 +38,8 @@ on_every_store! {
     bytes_are_charged_at_the_end,
     only_failures_count_and_guesses_at_once_are_no_hole,
     who_hangs_up_pays_what_was_reserved,
+    who_hangs_up_before_the_body_pays_what_was_reserved,
+    a_handler_that_charges_answers_whom_no_limit_meets,
     a_handler_that_panics_or_is_left_pays_what_was_reserved,
     a_shadow_refuses_nobody_and_shows_nowhere,
     a_shadow_that_cannot_tell_who_asks_refuses_nobody,
@@ -236,6 +238,43 @@ async fn bytes_are_charged_at_the_end(store: Store) {
         let _ = response.into_body().collect().await.unwrap();
         expected -= charged;
         is_left(&store, "bytes", METERED, "k", expected).await;
+    }
+}
+
+/// The server was not yet asking for it.
+async fn who_hangs_up_before_the_body_pays_what_was_reserved(store: Store) {
+    let bytes = |done: &Finished| u32::try_from(done.bytes()).unwrap_or(u32::MAX);
+    let limit = by_key("bytes", METERED).cost(100).settle(bytes);
+    let app = Router::new()
+        .route("/", get(|| async { "x".repeat(90) }))
+        .route("/empty", get(|| async {}))
+        .layer(RateLimitLayer::all(limit))
+        .layer(StoreLayer::new(store.clone()));
+    drop(send::<_, Body>(&app, keyed("k")).await);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(left(&store, "bytes", METERED, "k").await, 900);
+    // There is nothing to wait for here.
+    let empty = request("GET", "/empty", &[("x-api-key", "k")]);
+    assert_eq!(text(send::<_, Body>(&app, empty).await).await, "");
+    is_left(&store, "bytes", METERED, "k", 900).await;
+}
+
+async fn a_handler_that_charges_answers_whom_no_limit_meets(store: Store) {
+    let app = |layer| {
+        Router::new()
+            .route("/", get(async |charge: Charge| charge.set(30)))
+            .layer(layer)
+            .layer(StoreLayer::new(store.clone()))
+    };
+    let is_office = |head: &Parts| head.uri.query() == Some("office");
+    let all = app(RateLimitLayer::all(metered("tokens")).allow(is_office));
+    let by =
+        app(RateLimitLayer::by(move |head: &Parts| (!is_office(head)).then(|| metered("tokens"))));
+    for app in [all, by] {
+        let office = request("GET", "/?office", &[("x-api-key", "k")]);
+        assert_eq!(status(&app, office).await, 200);
+        assert_eq!(status(&app, get_request("/")).await, 200, "without a key");
+        assert_eq!(status(&app, keyed("k")).await, 200);
     }
 }
 

@@ -277,6 +277,17 @@ async fn no_t_is_later_than_retry_after() {
     assert!(is_patient(refused.headers()));
 }
 
+/// Otherwise more would remain than there is.
+#[tokio::test(start_paused = true)]
+async fn a_burst_above_the_limit_is_told_as_a_quota_of_its_own_time() {
+    let app =
+        app([RateLimitLayer::all(limit("api", Quota::per_second(5).burst(20))).legacy_fields()]);
+    let response = send(&app, keyed("k")).await;
+    assert_eq!(field(response.headers(), "ratelimit-policy"), "\"api\";q=20;w=4");
+    assert_eq!(field(response.headers(), "ratelimit"), "\"api\";r=19;t=1");
+    assert_eq!(numbers(response.headers(), LEGACY), [20, 19, 1]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn several_that_refuse_are_waited_for() {
     let layer = RateLimitLayer::all([

@@ -114,7 +114,13 @@ impl<B: Body> Body for LimitBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Own { bytes } => bytes.is_none(),
-            Content::Inner { body } => body.is_end_stream(),
+            Content::Inner { body } => {
+                let is_over = body.is_end_stream();
+                if let (true, Tail::Settlement(settlement)) = (is_over, &self.tail) {
+                    settlement.is_empty();
+                }
+                is_over
+            }
         }
     }
 

@@ -42,9 +42,22 @@ impl Choice {
             Choice::By(choose) => choose.choose(head).map(Cow::Owned),
         }
     }
+
+    /// Whether some request may meet a limit that settles.
+    pub(super) fn may_settle(&self) -> bool {
+        match self {
+            Choice::All(limits) => limits.settle(),
+            Choice::By(_) => true,
+        }
+    }
 }
 
 impl Limits {
+    /// Whether one of them settles.
+    pub(super) fn settle(&self) -> bool {
+        self.iter().any(|limit| limit.settings().settle.is_some())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Limit> {
         self.0.iter()
     }

@@ -4,15 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use http::Response;
 use http::request::Parts;
+use http::{Method, Response};
 use smallvec::SmallVec;
 
 use super::body::Tail;
 use super::layer::Settings;
 use super::limit::LimitSettings;
 use super::refusal::Refusal;
-use super::settle::Settlement;
+use super::settle::{Offered, Settlement};
 use super::{
     Charge, Fallback, Key, KeyError, KeyFuture, LimitBody, Limited, Limits, Violation, fields,
 };
@@ -34,8 +34,8 @@ pub(super) struct LimitGate {
     asked: SmallVec<[Asked; 1]>,
     /// Who is asked, unless the answer was there at once.
     store: Option<Store>,
-    /// Where the handler may say what it costs, if a limit asks, and what is then told to whom.
-    charge: Option<(Charge, Store)>,
+    /// If a limit settles.
+    offered: Option<Offered>,
 }
 
 /// One limit that a request meets, and what came of it.
@@ -59,19 +59,25 @@ type Keys = Vec<Result<Option<Key>, KeyError>>;
 
 impl LimitGate {
     pub(super) fn new(settings: Arc<Settings>) -> LimitGate {
-        LimitGate { settings, waiting: None, asked: SmallVec::new(), store: None, charge: None }
+        LimitGate { settings, waiting: None, asked: SmallVec::new(), store: None, offered: None }
     }
 
     pub(super) fn plan(&mut self, settings: &Settings, head: &mut Parts) -> Planned<Self> {
         if settings.allowed.as_ref().is_some_and(|allowed| allowed.matches(head)) {
-            return Ok(Plan::Pass);
+            return Ok(LimitGate::pass(settings, head));
         }
         if settings.blocked.as_ref().is_some_and(|blocked| blocked.matches(head)) {
             return Err(Refusal::Blocked);
         }
-        let Some(limits) = settings.limits.choose(head) else { return Ok(Plan::Pass) };
+        let Some(limits) = settings.limits.choose(head) else {
+            return Ok(LimitGate::pass(settings, head));
+        };
+        // Whether or not a limit is met: its handler is the same.
+        let charge = limits.settle().then(|| offer_charge(head));
         let store = find(settings.store.as_ref(), &head.extensions);
         let store = store.map_err(Refusal::MissingStore)?;
+        let is_head = head.method == Method::HEAD;
+        self.offered = charge.map(|charge| Offered { charge, store: store.clone(), is_head });
         let first = limits
             .iter()
             .enumerate()
@@ -79,10 +85,6 @@ impl LimitGate {
         if let Some(first) = first {
             let (store, limits) = (store.clone(), limits.into_owned());
             let keys = keys(head, &limits, first);
-            // Before it is known whether the limit is met: afterwards the request is on its way.
-            if limits.iter().any(|limit| limit.settings().settle.is_some()) {
-                self.offer_charge(head, store.clone());
-            }
             let costs = limits.iter().map(|limit| limit.settings().cost(head)).collect();
             self.waiting = Some(Box::new(Waiting { store, limits, costs }));
             return Ok(Plan::Wait(keys));
@@ -91,12 +93,15 @@ impl LimitGate {
             let key = limit.settings().key.key(head);
             self.meet(limit.settings(), key, limit.settings().cost(head))?;
         }
-        let plan = self.ask(store);
-        if self.asked.iter().any(|asked| asked.limit.settle.is_some()) {
-            let store = store.clone();
-            self.offer_charge(head, store);
+        Ok(self.ask(store))
+    }
+
+    /// No limit is met.
+    fn pass(settings: &Settings, head: &mut Parts) -> Plan<<Take as Verb>::Answer, Keys> {
+        if settings.limits.may_settle() {
+            offer_charge(head);
         }
-        Ok(plan)
+        Plan::Pass
     }
 
     /// One more limit, unless it does not concern the request.
@@ -116,12 +121,6 @@ impl LimitGate {
             decision: None,
         });
         Ok(())
-    }
-
-    /// Where a limit settles, the handler finds where to say what its request costs.
-    fn offer_charge(&mut self, head: &mut Parts, store: Store) {
-        let charge = head.extensions.get_or_insert_default::<Charge>().clone();
-        self.charge = Some((charge, store));
     }
 
     fn ask(&mut self, store: &Store) -> Plan<<Take as Verb>::Answer, Keys> {
@@ -155,7 +154,7 @@ impl LimitGate {
 
     /// What is to be settled when the response has ended.
     fn settlement<B>(&mut self, response: &Response<B>) -> Option<Box<Settlement>> {
-        let (charge, store) = self.charge.take()?;
+        let offered = self.offered.take()?;
         let reserved = self.asked.iter().filter_map(|asked| {
             // What this process counted by itself, nobody can give back.
             let charged = Some(asked.charged?);
@@ -163,8 +162,13 @@ impl LimitGate {
             Some((asked.limit.clone(), verbs::Charge { charged, ..asked.to_store().owned() }))
         });
         let reserved: Vec<_> = reserved.collect();
-        (!reserved.is_empty()).then(|| Box::new(Settlement::new(store, response, charge, reserved)))
+        (!reserved.is_empty()).then(|| Box::new(Settlement::new(offered, response, reserved)))
     }
+}
+
+/// Where the handler says what its request costs, if a limit settles.
+fn offer_charge(head: &mut Parts) -> Charge {
+    head.extensions.get_or_insert_default::<Charge>().clone()
 }
 
 /// What keys there are, when all are known. The first that has to be waited for was asked already.

@@ -143,7 +143,8 @@ impl Limit {
     ///
     /// What is more than was reserved is charged though it may not fit. What is less goes back, unless
     /// the client hung up, the handler failed with an error, or this process died: then what was
-    /// reserved stays charged. A GCRA limit forgets what is charged beyond its whole burst: reserve as
+    /// reserved stays charged. (Who hangs up before anything of the content was asked for is settled, unless
+    /// [its length](Finished::bytes) matters.) A GCRA limit forgets what is charged beyond its whole burst: reserve as
     /// much as a request may cost, or count in [windows](Quota::fixed_window).
     ///
     /// # Panics
@@ -257,7 +258,8 @@ impl Limit {
 }
 
 fn policy_field(name: &str, quota: Quota, unit: Unit) -> HeaderValue {
-    fields::policy(name, quota.limit(), quota.window(), unit)
+    let (limit, window) = quota.told();
+    fields::policy(name, limit, window, unit)
 }
 
 impl LimitSettings {

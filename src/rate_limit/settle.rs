@@ -1,7 +1,9 @@
 //! What a request turns out to have cost, when its response has ended.
 
+use std::cell::Cell;
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
@@ -13,12 +15,14 @@ use crate::policy::limiting::Act;
 use crate::store::verbs::{self, Take};
 
 /// A response that has ended, for [`Limit::settle`](super::Limit::settle).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Finished {
     status: StatusCode,
     bytes: u64,
     reserved: u32,
     charged: Option<u32>,
+    /// Whether somebody wanted to know how long it was.
+    is_measured: Cell<bool>,
 }
 
 impl Finished {
@@ -31,6 +35,7 @@ impl Finished {
     /// The length of the response's content, as far as it was sent.
     #[must_use]
     pub fn bytes(&self) -> u64 {
+        self.is_measured.set(true);
         self.bytes
     }
 
@@ -92,6 +97,14 @@ impl Charge {
     }
 }
 
+/// What a request that may be settled leaves with its limits until there is a response.
+pub(super) struct Offered {
+    /// Where the handler says what it costs.
+    pub(super) charge: Charge,
+    pub(super) store: Store,
+    pub(super) is_head: bool,
+}
+
 /// A response whose cost is not known before its end. Settles when it is dropped.
 #[derive(Debug)]
 pub(super) struct Settlement {
@@ -102,12 +115,14 @@ pub(super) struct Settlement {
     /// Where the head says it: a server reads no further.
     length: Option<u64>,
     progress: Progress,
+    /// A server that heard this asked for nothing.
+    is_empty: AtomicBool,
     reserved: Vec<(Arc<LimitSettings>, verbs::Charge)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// Nobody asked for the body, as after `HEAD`.
+    /// Nobody has asked for the body.
     Unread,
     Reading,
     Ended,
@@ -116,20 +131,28 @@ enum Progress {
 impl Settlement {
     /// `reserved`: what gives it back.
     pub(super) fn new<B>(
-        store: Store,
+        offered: Offered,
         response: &Response<B>,
-        charge: Charge,
         reserved: Vec<(Arc<LimitSettings>, verbs::Charge)>,
     ) -> Settlement {
-        let (status, progress) = (response.status(), Progress::Unread);
+        let Offered { charge, store, is_head } = offered;
+        let status = response.status();
+        // Of these a server sends the head alone, and never asks for the body.
+        let bare = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = response.headers().get(CONTENT_LENGTH).and_then(fields::number);
-        Settlement { store, status, charge, bytes: 0, length, progress, reserved }
+        let progress = if bare { Progress::Ended } else { Progress::Unread };
+        let is_empty = (length == Some(0)).into();
+        Settlement { store, status, charge, bytes: 0, length, progress, is_empty, reserved }
     }
 
     pub(super) fn begin(&mut self) {
         if self.progress == Progress::Unread {
             self.progress = Progress::Reading;
         }
+    }
+
+    pub(super) fn is_empty(&self) {
+        self.is_empty.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn count(&mut self, bytes: usize) {
@@ -142,23 +165,35 @@ impl Settlement {
     pub(super) fn end(&mut self) {
         self.progress = Progress::Ended;
     }
+
+    /// Whether there is no doubt of what it has cost. Of a response that was left before anybody asked for its
+    /// body, all but its length is known.
+    fn is_certain(&self, done: &Finished) -> bool {
+        match self.progress {
+            Progress::Ended => true,
+            Progress::Reading => false,
+            Progress::Unread => self.is_empty.load(Ordering::Relaxed) || !done.is_measured.get(),
+        }
+    }
 }
 
 impl Drop for Settlement {
     fn drop(&mut self) {
         let (mut back, mut more) = (Vec::new(), Vec::new());
-        for (limit, reserved) in self.reserved.drain(..) {
+        for (limit, reserved) in mem::take(&mut self.reserved) {
             let Some(settle) = &limit.settle else { continue };
-            let cost = settle(&Finished {
+            let done = Finished {
                 status: self.status,
                 bytes: self.bytes,
                 reserved: reserved.cost,
                 charged: self.charge.get(),
-            });
+                is_measured: Cell::default(),
+            };
+            let cost = settle(&done);
             let rest = |cost| verbs::Charge { cost, ..reserved.clone() };
             if cost > reserved.cost {
                 more.push(rest(cost - reserved.cost));
-            } else if cost < reserved.cost && self.progress != Progress::Reading {
+            } else if cost < reserved.cost && self.is_certain(&done) {
                 // Whoever hangs up pays what was reserved: nobody knows what it would have come to.
                 back.push(rest(reserved.cost - cost));
             }

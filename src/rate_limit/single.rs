@@ -61,9 +61,10 @@ pub(super) fn draft7(headers: &mut HeaderMap, asked: &[Asked]) {
 /// `100;w=60`: without a window there is no policy.
 fn policies(headers: &mut HeaderMap, asked: &[Asked]) {
     for (asked, _) in shown(asked) {
-        if let Some(window) = whole_seconds(asked.limit.quota.window()) {
+        let (limit, window) = asked.limit.quota.told();
+        if let Some(window) = whole_seconds(window) {
             let mut field = Value::default();
-            field.number(asked.limit.quota.limit().into()).text(";w=").number(window);
+            field.number(limit.into()).text(";w=").number(window);
             headers.append(&RATELIMIT_POLICY, field.whole());
         }
     }
@@ -85,7 +86,7 @@ fn three(headers: &mut HeaderMap, names: &Names, asked: &[Asked]) {
 fn tighter(headers: &HeaderMap, asked: &[Asked], told: Option<Rank>) -> Option<Single> {
     let latest = headers.get(RETRY_AFTER).and_then(number).unwrap_or(u64::MAX);
     let all = shown(asked).map(|(asked, decision)| Single {
-        quota: asked.limit.quota.limit(),
+        quota: asked.limit.quota.told().0,
         remaining: decision.remaining,
         reset: time(&decision).min(latest),
     });

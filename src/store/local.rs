@@ -113,6 +113,8 @@ pub(crate) struct Local {
     /// The time that one request is worth.
     each: Duration,
     burst: NonZeroU32,
+    /// The most that there ever is in the store.
+    capacity: u32,
     checks: AtomicUsize,
     full: AtomicBool,
     room: Arc<Room>,
@@ -149,6 +151,7 @@ impl Local {
             clock: DefaultClock::default(),
             each,
             burst,
+            capacity: quota.burst_size(),
             checks: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             room,
@@ -170,9 +173,10 @@ impl Local {
             Some(Ok(Err(not_until))) => {
                 self.decision(false, 0, Some(not_until.wait_time_from(self.clock.now())))
             }
-            // The store may have more.
+            // The store may have more: by GCRA there is as much here as there.
             None | Some(Err(_)) => {
-                self.decision(false, 0, Some(self.each.saturating_mul(cost.get())))
+                let wait = self.each.saturating_mul(cost.get());
+                self.decision(false, 0, (cost.get() <= self.capacity).then_some(wait))
             }
         }
     }
@@ -240,6 +244,26 @@ mod tests {
             assert!(!local.take(one, cost).allowed, "{cost}");
         }
         assert!(local.take(one, 100).allowed);
+    }
+
+    #[test]
+    fn no_wait_is_named_where_none_will_help() {
+        let one = Subject::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let wait = |quota, cost| Local::new(quota, Arc::default()).take(one, cost).retry_after;
+        assert_eq!(wait(Quota::per_day(10), 11), None);
+        // There is half as much here at once, and all of it in the store.
+        assert!(wait(Quota::per_day(10).fixed_window(), 10).is_some());
+        assert_eq!(wait(Quota::per_day(10).fixed_window(), 11), None);
+    }
+
+    /// Or who takes Redis down guesses on.
+    #[test]
+    fn a_lockout_is_no_shorter_than_its_longest_step() {
+        let steps = [60, 3_600].map(Duration::from_secs);
+        let quota = Quota::per_second(2).lockout(steps);
+        assert_eq!(quota.in_process(), (Duration::from_secs(3_600), 1));
+        let quota = Quota::per_day(4).lockout(steps);
+        assert_eq!(quota.in_process(), (Duration::from_secs(12 * 3_600), 2));
     }
 
     #[test]

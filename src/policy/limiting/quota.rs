@@ -261,7 +261,8 @@ impl Quota {
         self
     }
 
-    /// At most `burst` requests at once.
+    /// At most `burst` requests at once. One above the limit is told to clients as a quota of its own, at the
+    /// same rate: `per_second(5).burst(20)` as 20 in 4 seconds.
     ///
     /// # Panics
     /// When `burst` is 0, or so large that it would take more than ten years to come back, or the quota
@@ -326,11 +327,18 @@ impl Quota {
         }
     }
 
-    /// The window to be told to clients, where it has a length.
-    pub(crate) fn window(&self) -> Option<Duration> {
+    /// What is told to clients: how much in which window, where that has a length. Never less than may
+    /// remain: a burst above the limit is the same rate, said of the time in which it comes back.
+    pub(crate) fn told(&self) -> (u32, Option<Duration>) {
+        let (limit, burst) = (self.limit.get(), self.burst_size());
+        if burst > limit {
+            let nanos = self.period.as_nanos() * u128::from(burst) / u128::from(limit);
+            // Ten years at most.
+            return (burst, u64::try_from(nanos).ok().map(Duration::from_nanos));
+        }
         let is_month =
             matches!(self.algorithm, Algorithm::Calendar(Calendar { unit: Unit::Month, .. }));
-        (!is_month).then_some(self.period)
+        (limit, (!is_month).then_some(self.period))
     }
 
     pub(crate) fn counting(&self) -> Counting {
@@ -357,12 +365,18 @@ impl Quota {
     /// This quota for one process, by GCRA: a rate and a burst that are no more generous in any window
     /// than the quota itself. The time that one request is worth, and the burst.
     pub(crate) fn in_process(&self) -> (Duration, u32) {
+        let guaranteed =
+            |period| Quota { algorithm: Algorithm::Guaranteed, burst: None, period, ..*self };
         let by_gcra = match self.algorithm {
             Algorithm::Gcra | Algorithm::Guaranteed => *self,
-            _ => Quota { algorithm: Algorithm::Guaranteed, burst: None, ..*self },
+            // Who has tried too often is shut out for no longer than its longest step.
+            Algorithm::Lockout(steps) => {
+                guaranteed(self.period.max(Duration::from_micros(steps.longest())))
+            }
+            _ => guaranteed(self.period),
         };
         // Rounded up: never more generous.
-        let nanos = self.period.as_nanos().div_ceil(u128::from(by_gcra.rate())).max(1);
+        let nanos = by_gcra.period.as_nanos().div_ceil(u128::from(by_gcra.rate())).max(1);
         (Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)), by_gcra.burst_size())
     }
 }
