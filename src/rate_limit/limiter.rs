@@ -193,7 +193,9 @@ impl Limiter {
     }
 
     /// Forgets all that was counted of somebody, a block included, and says whether there was something:
-    /// after a successful log-in, or for whom a customer service takes pity on.
+    /// after a successful log-in, or for whom a customer service takes pity on. What is
+    /// [settled](crate::rate_limit::Limit::settle) after that of a request from before goes back to what was
+    /// taken since, where nobody can tell the two apart: by GCRA, and in sliding windows.
     ///
     /// # Errors
     /// As on [`Limiter`].
