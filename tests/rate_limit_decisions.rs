@@ -37,6 +37,7 @@ on_every_store! {
     a_stream_adds_up_what_it_costs,
     bytes_are_charged_at_the_end,
     only_failures_count_and_guesses_at_once_are_no_hole,
+    what_is_settled_keeps_no_failure_alive,
     who_hangs_up_pays_what_was_reserved,
     who_hangs_up_before_the_body_pays_what_was_reserved,
     a_handler_that_charges_answers_whom_no_limit_meets,
@@ -316,6 +317,30 @@ async fn only_failures_count_and_guesses_at_once_are_no_hole(store: Store) {
     assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 5);
     assert_eq!(guesses.load(Ordering::Relaxed), 5, "no sixth guess came through");
     assert_eq!(status(&app, guess("right")).await, 429);
+}
+
+/// Of a log, what is given back is what was charged, and an older failure ends in its own time.
+async fn what_is_settled_keeps_no_failure_alive(store: Store) {
+    let quota = Quota::new(2, Duration::from_secs(2)).sliding_log();
+    let failures = |done: &Finished| u32::from(done.status() == StatusCode::UNAUTHORIZED);
+    let answer = async |body: String| match &*body {
+        "right" => StatusCode::OK,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let app = Router::new()
+        .route("/", post(answer))
+        .layer(RateLimitLayer::all(by_user("log-in", quota).settle(failures)))
+        .layer(StoreLayer::new(store.clone()));
+    let guess = |password: &'static str| {
+        Request::post("/").header("x-user", "ada").body(Body::from(password)).unwrap()
+    };
+    assert_eq!(status(&app, guess("wrong")).await, 401);
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(status(&app, guess("right")).await, 200);
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(left(&store, "log-in", quota, "ada").await, 2);
 }
 
 async fn who_hangs_up_pays_what_was_reserved(store: Store) {

@@ -128,6 +128,9 @@ impl Limiter {
 
     /// Gives `count` back that were taken, as far as there are any, and answers how many are left.
     ///
+    /// What was taken last goes first, so that who takes and gives back leaves all as it was: of a
+    /// [log](Quota::sliding_log) the newest entries go, and older ones stay until they are a period old.
+    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {

@@ -13,7 +13,8 @@ pub(super) trait Algorithm {
 
     fn charge(&self, state: &mut Self::State, now: Timestamp, cost: u32);
 
-    /// Gives back what was charged: `charged` says when that was, as [`Taken::mark`] does.
+    /// Gives back what was charged: `charged` says when that was, as [`Taken::mark`] does. Without it
+    /// what was charged last is meant.
     fn refund(
         &self,
         state: &mut Self::State,

@@ -3,6 +3,10 @@
 //! An entry is a time and the sum of all costs up to it, so what the live entries cost is one
 //! subtraction. Entries in (t−W, t] are live. A log takes memory for each request that it admits, up to
 //! N of them.
+//!
+//! What is given back is taken out where it was charged, and all later sums are lowered: the others stay
+//! for their own windows, neither longer nor shorter. So whoever gives back what was no failure keeps no
+//! failure alive.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -105,7 +109,7 @@ impl Algorithm for SlidingLog {
         while let Some(first) = log.entries.front()
             && first.at.0 + self.window <= now.0
         {
-            log.base = log.base.max(first.sum);
+            log.base = first.sum;
             log.entries.pop_front();
         }
     }
@@ -125,18 +129,14 @@ impl Algorithm for SlidingLog {
         }
     }
 
-    /// Takes the oldest out, whichever it was: what is left then stays longer than it had to, and
-    /// never shorter.
-    ///
-    /// A charge that is no longer live is not given back.
-    fn refund(&self, log: &mut Log, now: Timestamp, cost: u32, charged: Option<Timestamp>) {
-        if charged.is_some_and(|at| at.0 + self.window <= now.0) {
-            return;
-        }
-        log.base = (log.base + u64::from(cost)).min(log.sum());
-        while log.entries.front().is_some_and(|first| first.sum <= log.base) {
-            log.entries.pop_front();
-        }
+    /// Takes out what was charged at that time, as far as it is live; without a time, what was charged
+    /// last.
+    fn refund(&self, log: &mut Log, _: Timestamp, cost: u32, charged: Option<Timestamp>) {
+        let (from, to) = match charged {
+            Some(at) => (log.sum_before(at), log.sum_before(Timestamp(at.0.saturating_add(1)))),
+            None => (log.base, log.sum()),
+        };
+        log.cut(to.saturating_sub(cost.into()).max(from), to);
     }
 
     fn standing(&self, log: &Log, cost: u32, fits: bool) -> Standing {
@@ -167,5 +167,29 @@ impl Log {
 
     fn sum(&self) -> u64 {
         self.entries.back().map_or(self.base, |last| last.sum)
+    }
+
+    /// The sum of all costs before a time.
+    fn sum_before(&self, at: Timestamp) -> u64 {
+        let later = self.entries.partition_point(|entry| entry.at < at);
+        later.checked_sub(1).map_or(self.base, |last| self.entries[last].sum)
+    }
+
+    /// Takes out what was charged between two sums, of which `to` is an entry's. It costs a step for each
+    /// later entry; most often there are few.
+    fn cut(&mut self, from: u64, to: u64) {
+        if from >= to {
+            return;
+        }
+        // An entry before the cut stays, or the part of one.
+        let kept = match from > self.base {
+            true => self.entries.partition_point(|entry| entry.sum < from) + 1,
+            false => 0,
+        };
+        self.entries.drain(kept..self.entries.partition_point(|entry| entry.sum <= to));
+        if let Some(last) = kept.checked_sub(1) {
+            self.entries[last].sum = from;
+        }
+        self.entries.range_mut(kept..).for_each(|entry| entry.sum -= to - from);
     }
 }

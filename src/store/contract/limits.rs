@@ -139,6 +139,20 @@ pub(super) async fn what_was_charged_can_be_given_back(store: Store) {
     }
 }
 
+/// Only failures count: what is given back is what was charged, and not an older failure, which would
+/// then never end.
+pub(super) async fn what_is_given_back_keeps_nothing_else_alive(store: Store) {
+    let rule = rule("log-in", Quota::new(2, Duration::from_millis(400)).sliding_log());
+    assert!(take(&store, &rule, "ada").await);
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let success = charge(&rule, "ada", 1);
+        let taken = store.ask(Take::one(Act::Take, success.clone())).await.unwrap()[0];
+        store.ask(Take::one(Act::Refund, success.back(&taken))).await.unwrap();
+    }
+    assert_eq!(remaining(&store, &rule, "ada").await, 2);
+}
+
 pub(super) async fn what_is_charged_later_may_use_up_a_limit(store: Store) {
     for rule in each(5) {
         let charged = act(&store, Act::Charge, &[charge(&rule, "ada", 3)]).await[0];

@@ -275,7 +275,7 @@ mod tests {
     use super::*;
     use crate::Store;
     use crate::policy::Quota;
-    use crate::policy::limiting::tests::{START, tables};
+    use crate::policy::limiting::tests::{Marks, START, tables};
 
     fn subject(name: &str) -> Subject {
         Subject::Named(Fingerprint::of(&[name.as_bytes()]))
@@ -295,19 +295,17 @@ mod tests {
                 let store = Store::memory();
                 let one = Arc::new(Rule::new("one", table.quota.counting(), false));
                 let other = Arc::new(Rule::new("other", Quota::per_second(1).counting(), true));
-                let mut mark = None;
+                let mut marks = Marks::default();
                 for row in table.rows {
                     advance_to(START + row.at, &store).await;
                     let charges = [&one, &other].map(|rule| Charge {
-                        charged: mark,
+                        charged: marks.of(row),
                         ..Charge::new(rule.clone(), subject("ada"), row.cost)
                     });
                     let take = Take::new(row.act, charges.into_iter().take(count));
                     let taken = store.ask(take).await.unwrap()[0];
                     table.check(row, &taken);
-                    if row.act == Act::Take && taken.fits {
-                        mark = Some(taken.mark());
-                    }
+                    marks.note(row, &taken);
                 }
             }
         }

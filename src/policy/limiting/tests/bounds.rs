@@ -42,7 +42,7 @@ fn admitted(
 }
 
 /// The most that any window [t, t + length) has.
-fn most_within(length: u64, admitted: &[(u64, u64)]) -> u64 {
+pub(super) fn most_within(length: u64, admitted: &[(u64, u64)]) -> u64 {
     let from = |start: u64| {
         let within = admitted.iter().filter(|(at, _)| (start..start + length).contains(at));
         within.map(|(_, cost)| cost).sum()

@@ -12,4 +12,4 @@ mod table;
 pub(crate) mod tables;
 
 pub(crate) use self::key::Key;
-pub(crate) use self::table::{Row, START, Table};
+pub(crate) use self::table::{Marks, Row, START, Table};

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::histories::{Step, TAKES, histories, lived};
+use super::bounds::most_within;
+use super::histories::{Step, TAKES, histories, lived, numbers, steps};
 use super::{Key, START};
 use crate::policy::limiting::{Act, Counting, Opening};
+use crate::policy::{Quota, Timestamp};
 
 /// Whether what is charged also says when a window begins: then that stays as it was said, though the
 /// charge is given back.
@@ -59,10 +61,11 @@ proptest! {
         }
     }
 
-    /// Given back at once, where that is still possible, nothing is left of it.
+    /// Given back at once, where that is still possible, nothing is left of it: whether or not it is said
+    /// what is given back.
     #[test]
     fn what_is_given_back_at_once_was_never_charged(
-        (quota, steps) in histories(TAKES), cost in 1u32..5,
+        (quota, steps) in histories(TAKES), cost in 1u32..5, is_said: bool,
     ) {
         let (mut key, now) = lived(quota, &steps);
         let before = key.peek(now, 0);
@@ -70,16 +73,57 @@ proptest! {
         if !taken.fits {
             return Ok(());
         }
-        key.act(Act::Refund, now, cost, Some(taken.mark()));
+        key.act(Act::Refund, now, cost, is_said.then(|| taken.mark()));
         let after = key.peek(now, 0);
         match key.counting {
             // A part of a microsecond is not in what says when it was charged.
             Counting::Gcra(_) => {
                 prop_assert!(after.full_after - before.full_after <= Duration::from_micros(1));
             }
-            // The oldest went.
-            Counting::SlidingLog(_) => prop_assert_eq!(after.remaining, before.remaining),
             _ => prop_assert_eq!(after, before),
         }
+    }
+
+    /// It takes out what was charged then, or else what was taken last. What was admitted and not given
+    /// back is never more than the limit in any window.
+    #[test]
+    fn a_log_holds_what_was_admitted_and_not_given_back(
+        (quota, steps) in numbers().prop_flat_map(|(limit, period)| {
+            let quota = Quota::new(limit, Duration::from_micros(period)).sliding_log();
+            (Just(quota), steps(quota, &[Act::Take, Act::Take, Act::Take, Act::Refund]))
+        }),
+        charges in prop::collection::vec(prop::option::of(0usize..6), 40),
+    ) {
+        let (limit, length) = (u64::from(quota.limit()), quota.period().as_micros() as u64);
+        let (mut key, mut now, mut all) = (Key::new(quota.counting()), START, Vec::new());
+        for (&Step { gap, act, cost }, charge) in steps.iter().zip(charges) {
+            now += gap;
+            let mut rest = u64::from(cost);
+            if act == Act::Refund {
+                // Any that was taken, live or not: or those that are live, the last one first.
+                let charged = charge.and_then(|back| all.iter().rev().nth(back)).map(|(at, _)| *at);
+                key.act(act, now, cost, charged.map(Timestamp));
+                for (at, cost) in all.iter_mut().rev() {
+                    if *at + length > now && charged.is_none_or(|charged| charged == *at) {
+                        let back = rest.min(*cost);
+                        (rest, *cost) = (rest - back, *cost - back);
+                    }
+                }
+            } else {
+                let live = all.iter().filter(|(at, _)| at + length > now);
+                let fits = cost == 0 || live.map(|(_, cost)| cost).sum::<u64>() + rest <= limit;
+                prop_assert_eq!(key.take(now, cost).allowed, fits, "{} at {}", cost, now - START);
+                all.extend(fits.then_some((now, rest)));
+            }
+            let live = all.iter().filter(|(at, cost)| at + length > now && *cost > 0);
+            let used: u64 = live.clone().map(|(_, cost)| cost).sum();
+            let full = live.last().map_or(0, |(at, _)| at + length - now);
+            let found = key.peek(now, 0);
+            prop_assert_eq!(
+                (found.remaining, found.full_after),
+                (limit - used, Duration::from_micros(full))
+            );
+        }
+        prop_assert!(most_within(length, &all) <= limit);
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use crate::policy::Quota;
 use crate::policy::limiting::{Act, Counting, Opening, Taken};
+use crate::policy::{Quota, Timestamp};
 
 /// Midnight, UTC, of the 1st of February 2096, a month of 29 days: a multiple of every period in the
 /// tables. In microseconds since 1970.
@@ -15,7 +15,7 @@ pub(crate) struct Table {
     pub(crate) rows: &'static [Row],
 }
 
-/// Times are in microseconds. A refund is of what was taken last.
+/// Times are in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     /// Since [`START`].
@@ -26,11 +26,27 @@ pub(crate) struct Row {
     remaining: u64,
     wait: Option<u64>,
     full_after: u64,
+    back: Back,
 }
+
+/// What a refund is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Back {
+    /// What was taken last.
+    Last,
+    /// What was taken at this time.
+    TakenAt(u64),
+    /// Of nothing in particular, as code gives back.
+    Any,
+}
+
+/// What the takes of a table have charged, for its refunds to name.
+#[derive(Debug, Default)]
+pub(crate) struct Marks(Vec<(u64, Timestamp)>);
 
 /// It fits, or was done.
 pub(super) const fn yes(at: u64, act: Act, cost: u32, remaining: u64, full_after: u64) -> Row {
-    Row { at, act, cost, allowed: true, remaining, wait: Some(0), full_after }
+    Row { at, act, cost, allowed: true, remaining, wait: Some(0), full_after, back: Back::Last }
 }
 
 /// It will fit after `wait`.
@@ -42,12 +58,42 @@ pub(super) const fn no(
     wait: u64,
     full_after: u64,
 ) -> Row {
-    Row { at, act, cost, allowed: false, remaining, wait: Some(wait), full_after }
+    Row { wait: Some(wait), ..never(at, act, cost, remaining, full_after) }
 }
 
 /// It costs more than there ever is.
 pub(super) const fn never(at: u64, act: Act, cost: u32, remaining: u64, full_after: u64) -> Row {
-    Row { at, act, cost, allowed: false, remaining, wait: None, full_after }
+    Row { allowed: false, wait: None, ..yes(at, act, cost, remaining, full_after) }
+}
+
+impl Row {
+    /// A refund of what was taken at this time.
+    pub(super) const fn of(self, at: u64) -> Row {
+        Row { back: Back::TakenAt(at), ..self }
+    }
+
+    /// A refund that does not say what it is of.
+    pub(super) const fn of_any(self) -> Row {
+        Row { back: Back::Any, ..self }
+    }
+}
+
+impl Marks {
+    pub(crate) fn of(&self, row: &Row) -> Option<Timestamp> {
+        let mut marks = self.0.iter().rev();
+        let found = match row.back {
+            Back::Last => marks.next(),
+            Back::TakenAt(at) => marks.find(|(taken_at, _)| *taken_at == at),
+            Back::Any => None,
+        };
+        found.map(|(_, mark)| *mark)
+    }
+
+    pub(crate) fn note(&mut self, row: &Row, taken: &Taken) {
+        if row.act == Act::Take && taken.fits {
+            self.0.push((row.at, taken.mark()));
+        }
+    }
 }
 
 impl Table {

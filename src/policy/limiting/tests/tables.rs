@@ -11,6 +11,7 @@ use crate::policy::limiting::Act::{self, Charge, Peek, Refund, Take};
 
 const MS: u64 = 1_000;
 const S: u64 = 1_000_000;
+const MINUTE: u64 = 60 * S;
 const HOUR: u64 = 3_600 * S;
 const DAY: u64 = 24 * HOUR;
 
@@ -36,6 +37,8 @@ pub(crate) fn all() -> Vec<Table> {
         table("sliding window", Quota::new(10, secs(10)).sliding_window(), SLIDING),
         table("sliding window, fractions", Quota::new(3, secs(10)).sliding_window(), FRACTIONS),
         table("sliding log", Quota::new(3, secs(10)).sliding_log(), LOG),
+        table("sliding log, failures alone", Quota::per_hour(2).sliding_log(), FAILURES),
+        table("sliding log, given back", Quota::new(6, secs(10)).sliding_log(), LOG_BACK),
         table("lockout", Quota::per_minute(3).lockout(steps), LOCKOUT),
         table("lockout, forgotten", Quota::per_minute(3).lockout(steps), FORGOTTEN),
         table("lockout, remembered", Quota::per_minute(3).lockout(steps), REMEMBERED),
@@ -235,8 +238,8 @@ const LOG: &[Row] = &[
     // One ends at 14 s, two at 20 s.
     no(12 * S, Peek, 2, 0, 8 * S, 8 * S),
     yes(14 * S, Take, 1, 0, 10 * S),
-    // The oldest two go: what is left is of 14 s.
-    yes(15 * S, Refund, 2, 2, 9 * S),
+    // No more than was taken at 14 s: what is left is of 10 s.
+    yes(15 * S, Refund, 2, 1, 5 * S),
     yes(24 * S, Peek, 3, 3, 0),
     // What was taken last is over.
     yes(25 * S, Take, 1, 2, 10 * S),
@@ -247,6 +250,51 @@ const LOG: &[Row] = &[
     no(36 * S, Take, 1, 0, 10 * S, 10 * S),
     yes(60 * S, Peek, 3, 3, 0),
     yes(60 * S, Refund, 1, 3, 0),
+];
+
+/// One failure, and then every half hour a success, which is given back: nobody waits longer for that.
+const FAILURES: &[Row] = &[
+    yes(0, Take, 1, 1, HOUR),
+    yes(30 * MINUTE, Take, 1, 0, HOUR),
+    yes(30 * MINUTE, Refund, 1, 1, 30 * MINUTE),
+    yes(HOUR, Take, 1, 1, HOUR),
+    yes(HOUR, Refund, 1, 2, 0),
+    yes(90 * MINUTE, Take, 1, 1, HOUR),
+    yes(120 * MINUTE, Take, 1, 0, HOUR),
+    // The older of the two: the newer one stays for its own hour.
+    yes(121 * MINUTE, Refund, 1, 1, 59 * MINUTE).of(90 * MINUTE),
+    yes(4 * HOUR, Peek, 1, 2, 0),
+];
+
+const LOG_BACK: &[Row] = &[
+    yes(0, Take, 1, 5, 10 * S),
+    // One entry of three.
+    yes(S, Take, 2, 3, 10 * S),
+    yes(S, Take, 1, 2, 10 * S),
+    yes(2 * S, Take, 2, 0, 10 * S),
+    yes(3 * S, Refund, 1, 1, 9 * S).of(S),
+    // One of 0 s, two of 1 s, two of 2 s.
+    no(3 * S, Take, 2, 1, 7 * S, 9 * S),
+    no(3 * S, Take, 3, 1, 8 * S, 9 * S),
+    no(3 * S, Take, 5, 1, 9 * S, 9 * S),
+    // No more than the entry has left, and then nothing.
+    yes(4 * S, Refund, 5, 3, 8 * S).of(S),
+    yes(4 * S, Refund, 1, 3, 8 * S).of(S),
+    // What was taken last goes first.
+    yes(5 * S, Refund, 1, 4, 7 * S).of_any(),
+    yes(5 * S, Refund, 1, 5, 5 * S).of_any(),
+    yes(6 * S, Take, 5, 0, 10 * S),
+    // All of 6 s; what is of 0 s goes by itself.
+    yes(7 * S, Refund, 9, 5, 3 * S),
+    yes(7 * S, Take, 2, 3, 10 * S),
+    yes(8 * S, Refund, 9, 6, 0).of_any(),
+    yes(8 * S, Refund, 1, 6, 0).of_any(),
+    yes(9 * S, Take, 2, 4, 10 * S),
+    // The oldest, of two.
+    yes(10 * S, Take, 4, 0, 10 * S),
+    yes(11 * S, Refund, 2, 2, 9 * S).of(9 * S),
+    // It has ended.
+    yes(20 * S, Refund, 4, 6, 0).of(10 * S),
 ];
 
 /// Three attempts in a minute; then 10 s without any, and 120 s from the second time on.

@@ -210,12 +210,38 @@ fn a_key_ends_when_it_says_no_more_than_none_would() {
             let ends = i64::try_from(ends.as_micros().div_ceil(1_000)).unwrap();
             match at.rule.counting {
                 _ if ends == 0 => assert!(ttl <= 0, "{ttl} ms are left after {what}"),
-                // What is given back leaves a log its end, by the server's clock.
-                Counting::SlidingLog(_) if act == Act::Refund => {}
                 _ => assert!((ends - 50..=ends).contains(&ttl), "{ttl} of {ends} ms after {what}"),
             }
         }
     });
+}
+
+/// More than a script can put on Lua's stack at once come after what is given back.
+#[test]
+fn of_a_long_log_one_entry_is_given_back() {
+    const COUNT: u32 = 10_000;
+    let client = redis::Client::open(RedisServer::shared().url()).unwrap();
+    let connection = &mut client.get_connection().unwrap();
+    let quota = Quota::per_hour(COUNT).sliding_log();
+    let rule = &Arc::new(Rule::new("long", quota.counting(), false));
+    let (keys, mut pipeline) = (Keys::new("long"), redis::pipe());
+    let mut at = At { connection, keys, rule, in_company: false };
+    pipeline.del(at.key()).cmd("RPUSH").arg(at.key()).arg(0);
+    for index in 1..=COUNT {
+        pipeline.arg(START + u64::from(index)).arg(index);
+    }
+    pipeline.query::<()>(at.connection).unwrap();
+    let now = START + u64::from(COUNT);
+    let third = Some(Timestamp(START + 3));
+    let (back, ttl) = at.act(Act::Refund, now, 5, &mut third.clone());
+    assert_eq!((back.remaining, back.full_after), (1, Duration::from_secs(3_600)));
+    assert!(ttl > 0);
+    // The third is no longer there to end.
+    let hour = 3_600_000_000;
+    for (past, left) in [(2, 3), (3, 3), (4, 4), (9_999, 9_999)] {
+        let (found, _) = at.act(Act::Peek, START + past + hour, 0, &mut None);
+        assert_eq!(found.remaining, left, "{past}");
+    }
 }
 
 #[test]

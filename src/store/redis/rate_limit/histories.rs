@@ -13,14 +13,14 @@ use crate::policy::limiting::{Ask, State};
 use crate::store::keys::Subject;
 
 /// One step of a history: how far the clock moves (it may go back), under which quotas, what is
-/// done, for how much, and whether it has to do with the charge before.
+/// done, for how much, and which charge it has to do with, counted from the last one.
 #[derive(Clone, Debug)]
 struct Step {
     clock: i64,
     changed: bool,
     act: Act,
     costs: [u32; 2],
-    marked: bool,
+    marked: Option<usize>,
 }
 
 fn numbers() -> impl Strategy<Value = (u32, u64, u32)> {
@@ -57,7 +57,8 @@ fn histories() -> impl Strategy<Value = ([[Quota; 2]; 2], Vec<Step>)> {
             2 => Just(Act::Refund),
         ];
         let cost = || prop_oneof![8 => Just(1u32), 2 => 0u32..5, 1 => 0u32..2_000];
-        let step = (clock, prop::bool::weighted(0.1), act, [cost(), cost()], any::<bool>());
+        let step =
+            (clock, prop::bool::weighted(0.1), act, [cost(), cost()], prop::option::of(0usize..4));
         let step = step.prop_map(|(clock, changed, act, costs, marked)| Step {
             clock,
             changed,
@@ -148,12 +149,14 @@ fn the_scripts_decide_like_the_policy() {
             });
             let mut now = 4_000_000_000_000_000i64;
             let mut states = vec![None; count];
-            let mut marks = [None; 2];
+            let mut marks = [const { Vec::new() }; 2];
             for Step { clock, changed, act, costs, marked } in steps {
                 now += clock;
                 let at = Timestamp(now as u64);
                 let charges = (0..count).map(|index| Charge {
-                    charged: marks[index].filter(|_| marked && act == Act::Refund),
+                    charged: marked
+                        .filter(|_| act == Act::Refund)
+                        .and_then(|back| marks[index].iter().rev().nth(back).copied()),
                     ..Charge::new(rules[usize::from(changed)][index].clone(), subject, costs[index])
                 });
                 let take = Take::new(act, charges);
@@ -172,8 +175,8 @@ fn the_scripts_decide_like_the_policy() {
                 let expected: Answer = expected.into_iter().map(told).collect();
                 prop_assert_eq!(&answer, &expected);
                 if act == Act::Take {
-                    for (mark, taken) in marks.iter_mut().zip(&answer) {
-                        *mark = Some(taken.mark());
+                    for (marks, taken) in marks.iter_mut().zip(&answer) {
+                        marks.push(taken.mark());
                     }
                 }
             }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use redis::{Cmd, Value};
 use support::RedisServer;
 
-use super::{Act, Charge, Keys, OnRedis, Rule, Take, Timestamp};
+use super::{Charge, Keys, OnRedis, Rule, Take, Timestamp};
 use crate::policy::Quota;
-use crate::policy::limiting::tests::{START, tables};
+use crate::policy::limiting::tests::{Marks, START, tables};
 use crate::store::keys::{Fingerprint, Subject};
 
 /// Asks for the time to live, and then gives one so long that the server's clock, which runs on while
@@ -29,10 +29,10 @@ fn the_scripts_decide_as_the_tables_say() {
         let subject = Subject::Named(Fingerprint::of(&[table.name.as_bytes()]));
         let one = Arc::new(Rule::new("one", table.quota.counting(), false));
         let other = Arc::new(Rule::new("other", Quota::per_second(1).counting(), true));
-        let mut mark = None;
+        let mut marks = Marks::default();
         for row in table.rows {
             let charges = [&one, &other].map(|rule| Charge {
-                charged: mark,
+                charged: marks.of(row),
                 ..Charge::new(rule.clone(), subject, row.cost)
             });
             let take = Take::new(row.act, charges.into_iter().take(count));
@@ -42,9 +42,7 @@ fn the_scripts_decide_as_the_tables_say() {
             assert_ne!(replies[1], Value::Int(-1), "{}: {row:?} leaves no end", table.name);
             let taken = Take::answer(replies[0].clone()).unwrap()[0];
             table.check(row, &taken);
-            if row.act == Act::Take && taken.fits {
-                mark = Some(taken.mark());
-            }
+            marks.note(row, &taken);
         }
     }
 }

@@ -1,7 +1,7 @@
 -- A log of what was admitted: policy/limiting/sliding_log.rs says what the numbers mean.
 -- KEYS     the limit's state, a list: base, time, sum, time, sum, …, or the string "!until" while shut.
---          What expires or is given back goes from its head, in pairs, and the last sum that went is
---          the new base
+--          What expires goes from its head, in pairs, and the last sum that went is the new base; where
+--          something is given back, all later sums are lowered
 -- ARGV     limit, cost, the window's length
 -- returns  used, when what was asked for will fit (0: it fits, or never will), when the log is empty
 -- clock    as given
@@ -24,6 +24,26 @@ local function first_pair(key, count, shift, wanted)
   return from
 end
 
+-- Takes out what was charged between two sums, of which `to` is a pair's. What is given back is mostly
+-- of late, so that few sums come after it.
+local function sliding_log_cut(key, from, to)
+  local count = math.floor((redis.call('LLEN', key) - 1) / 2)
+  local later = redis.call('LRANGE', key, first_pair(key, count, 0, to) * 2 + 1, -1)
+  -- A pair before the cut stays, or the part of one.
+  local kept = from > element(key, 0) and first_pair(key, count, 0, from) or 0
+  redis.call('LTRIM', key, 0, kept * 2)
+  if kept > 0 then
+    redis.call('LSET', key, -1, string.format('%.0f', from))
+  end
+  for i = 2, #later, 2 do
+    later[i] = string.format('%.0f', later[i] - (to - from))
+  end
+  -- As many at a time as there is room for on Lua's stack.
+  for i = 1, #later, 4000 do
+    redis.call('RPUSH', key, unpack(later, i, math.min(i + 3999, #later)))
+  end
+end
+
 local function sliding_log_write(key, at, now, added, used, sum, last)
   local length = ARGV[at + 2] + 0
   if added > 0 then
@@ -41,15 +61,14 @@ local function sliding_log_write(key, at, now, added, used, sum, last)
     redis.call('PEXPIRE', key, math.ceil((last + length - now) / 1000))
     return used + added, 0, last + length
   end
-  -- Given back: the oldest goes, and what is left stays longer than it had to.
+  -- Given back: what was charged up to this sum.
   if used + added <= 0 then
     redis.call('DEL', key)
     return 0, 0, 0
   end
-  local base = sum - used - added
-  local count = math.floor((redis.call('LLEN', key) - 1) / 2)
-  redis.call('LTRIM', key, (first_pair(key, count, 0, base + 1) - 1) * 2, -1)
-  redis.call('LSET', key, 0, string.format('%.0f', base))
+  sliding_log_cut(key, sum + added, sum)
+  last = element(key, -2)
+  redis.call('PEXPIRE', key, math.ceil((last + length - now) / 1000))
   return used + added, 0, last + length
 end
 
@@ -81,12 +100,7 @@ local function sliding_log_look(key, at, now, act, mark)
     if count == 0 then
       redis.call('DEL', key)
     else
-      -- What was given back may reach further than what expired.
-      local base = element(key, 0)
       redis.call('LTRIM', key, (live - 1) * 2, -1)
-      if element(key, 0) < base then
-        redis.call('LSET', key, 0, string.format('%.0f', base))
-      end
     end
   end
   local sum, last = 0, 0
@@ -100,11 +114,21 @@ local function sliding_log_look(key, at, now, act, mark)
     end
   end
 
-  if cost == 0 or (act == 'refund' and (used == 0 or (mark and mark + length <= now))) then
+  if cost == 0 or (act == 'refund' and used == 0) then
     return 1, used, 0, empty
   end
   if act == 'refund' then
-    return 1, used, 0, empty, -cost, used, sum, last
+    -- What was charged at that time, or else last.
+    local from, to = element(key, 0), sum
+    if mark then
+      from = element(key, (first_pair(key, count, 1, mark) - 1) * 2)
+      to = element(key, (first_pair(key, count, 1, mark + 1) - 1) * 2)
+    end
+    from = math.max(from, to - cost)
+    if from >= to then
+      return 1, used, 0, empty
+    end
+    return 1, used, 0, empty, from - to, used, to
   end
   if act ~= 'charge' and used + cost > limit then
     if cost <= limit then
