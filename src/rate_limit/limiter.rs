@@ -129,7 +129,8 @@ impl Limiter {
     /// Gives `count` back that were taken, as far as there are any, and answers how many are left.
     ///
     /// What was taken last goes first, so that who takes and gives back leaves all as it was: of a
-    /// [log](Quota::sliding_log) the newest entries go, and older ones stay until they are a period old.
+    /// [log](Quota::sliding_log) the newest entries go, and older ones stay until they are a period old; of a
+    /// [sliding window](Quota::sliding_window) this window's requests, and then those of the one before.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -53,7 +53,8 @@ impl SlidingWindow {
         TwoWindows { start, previous, current }
     }
 
-    /// What was charged in a window is given back in that window alone.
+    /// What was charged in a window is given back in that window alone. Where nobody says in which, what
+    /// is of this one goes first, and then what is of the one before.
     pub(super) fn refunded(
         &self,
         it: TwoWindows,
@@ -61,13 +62,17 @@ impl SlidingWindow {
         charged: Option<Timestamp>,
     ) -> TwoWindows {
         let cost = u64::from(cost);
-        match charged {
-            Some(window) if window.0 + self.window == it.start.0 => {
-                TwoWindows { previous: it.previous.saturating_sub(cost), ..it }
-            }
-            Some(window) if window != it.start => it,
-            _ => TwoWindows { current: it.current.saturating_sub(cost), ..it },
-        }
+        let here = match charged {
+            Some(window) if window != it.start => 0,
+            _ => cost.min(it.current),
+        };
+        let before = match charged {
+            None => cost - here,
+            Some(window) if window.0.saturating_add(self.window) == it.start.0 => cost,
+            Some(_) => 0,
+        };
+        let (previous, current) = (it.previous.saturating_sub(before), it.current - here);
+        TwoWindows { previous, current, ..it }
     }
 
     pub(super) fn decide(

@@ -139,6 +139,17 @@ pub(super) async fn what_was_charged_can_be_given_back(store: Store) {
     }
 }
 
+/// Windows begin at multiples of a second by the clock of the machine.
+pub(super) async fn what_was_charged_in_the_window_before_can_be_given_back(store: Store) {
+    let rule = rule("exports", Quota::new(100, Duration::from_secs(1)).sliding_window());
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_millis();
+    tokio::time::sleep(Duration::from_millis(u64::from(1_900 - since) % 1_000)).await;
+    act(&store, Act::Take, &[charge(&rule, "ada", 80)]).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let back = act(&store, Act::Refund, &[charge(&rule, "ada", 80)]).await[0];
+    assert_eq!(back.remaining, 100);
+}
+
 /// Only failures count: what is given back is what was charged, and not an older failure, which would
 /// then never end.
 pub(super) async fn what_is_given_back_keeps_nothing_else_alive(store: Store) {

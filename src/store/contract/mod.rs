@@ -37,6 +37,7 @@ macro_rules! backends {
                 a_refusal_charges_nothing
                 a_look_charges_nothing
                 what_was_charged_can_be_given_back
+                what_was_charged_in_the_window_before_can_be_given_back
                 what_is_given_back_keeps_nothing_else_alive
                 what_is_charged_later_may_use_up_a_limit
                 several_limits_are_charged_together_or_not_at_all

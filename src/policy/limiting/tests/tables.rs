@@ -35,6 +35,11 @@ pub(crate) fn all() -> Vec<Table> {
         table("calendar day", Quota::per_calendar_day(2), CALENDAR_DAY),
         table("calendar month", Quota::per_calendar_month(2), CALENDAR_MONTH),
         table("sliding window", Quota::new(10, secs(10)).sliding_window(), SLIDING),
+        table(
+            "sliding window, given back",
+            Quota::new(100, secs(10)).sliding_window(),
+            SLIDING_BACK,
+        ),
         table("sliding window, fractions", Quota::new(3, secs(10)).sliding_window(), FRACTIONS),
         table("sliding log", Quota::new(3, secs(10)).sliding_log(), LOG),
         table("sliding log, failures alone", Quota::per_hour(2).sliding_log(), FAILURES),
@@ -215,6 +220,22 @@ const SLIDING: &[Row] = &[
     no(32 * S, Take, 4, 0, 4 * S, 8 * S),
     yes(36 * S, Take, 4, 0, 14 * S),
     yes(60 * S, Peek, 10, 10, 0),
+];
+
+const SLIDING_BACK: &[Row] = &[
+    // Across the edge of a window.
+    yes(9_900 * MS, Take, 80, 20, 10_100 * MS),
+    yes(10_100 * MS, Refund, 80, 100, 0).of_any(),
+    yes(25 * S, Take, 60, 40, 15 * S),
+    // 60 × 5/10 + 20 = 50.
+    yes(35 * S, Take, 20, 50, 15 * S),
+    // This window's 20, and 10 of the one before: 50 × 5/10 = 25.
+    yes(35 * S, Refund, 30, 75, 5 * S).of_any(),
+    // Of what was charged in this window there is nothing left.
+    yes(35 * S, Refund, 30, 75, 5 * S).of(35 * S),
+    // 20 × 5/10 = 10.
+    yes(35 * S, Refund, 30, 90, 5 * S).of(25 * S),
+    yes(36 * S, Refund, 90, 100, 0).of_any(),
 ];
 
 /// 3 × rest/10 s + 1 ≤ 3 at a rest of 6_666_666⅔ µs.

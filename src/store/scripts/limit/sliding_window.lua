@@ -52,12 +52,12 @@ local function sliding_window_look(key, at, now, act, mark)
     return 1, start, previous, current
   end
   if act == 'refund' then
-    if previous > 0 and mark and mark + length == start then
-      return 1, start, previous, current, start, math.max(previous - cost, 0), current
-    elseif current > 0 and (not mark or mark == start) then
-      return 1, start, previous, current, start, previous, math.max(current - cost, 0)
+    local here = (not mark or mark == start) and math.min(cost, current) or 0
+    local before = (not mark or mark + length == start) and math.min(cost - here, previous) or 0
+    if here + before == 0 then
+      return 1, start, previous, current
     end
-    return 1, start, previous, current
+    return 1, start, previous, current, start, previous - before, current - here
   end
   local room, left = limit - current - cost, start + length - now
   if act ~= 'charge' and (room < 0 or not at_most(previous, length, room, left)) then
