@@ -123,7 +123,10 @@ async fn who_is_blocked_waits_for_the_block_to_end(store: Store) {
         assert!(limiter.take("ada").await.unwrap().is_allowed(), "{name}: it has ended");
         // However long: no overflow.
         limiter.block("ada", Duration::MAX).await.unwrap();
-        assert!(limiter.take("ada").await.unwrap().is_blocked(), "{name}");
+        let refused = limiter.take("ada").await.unwrap();
+        assert!(refused.is_blocked(), "{name}");
+        let years = refused.retry_after().unwrap().as_secs() / (365 * 24 * 60 * 60);
+        assert_eq!(years, 35, "{name}");
     }
 }
 

@@ -230,7 +230,7 @@ impl Open {
 impl OnMemory for Block {
     fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
         let part = &mut *memory.limits.part(&self.subject);
-        let now = memory.now();
+        let (now, time) = (memory.now(), self.micros());
         let id = id(&self.rule, self.subject);
         let state = part.get(&id, now);
         let was_shut = match state {
@@ -238,9 +238,9 @@ impl OnMemory for Block {
             Some(State::Failures(failures)) => failures.until > now,
             _ => false,
         };
-        match (self.time, state) {
+        match (time, state) {
             (Some(time), _) => {
-                let until = now.after(time);
+                let until = Timestamp(now.0 + time);
                 let full = |Full| StoreError::new(Kind::Full);
                 part.insert(id, State::Blocked { until }, 0, until, now).map_err(full)?;
             }

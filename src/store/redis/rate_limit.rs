@@ -10,11 +10,11 @@ use super::command::{
 use super::shortcuts::{Found, Place, message, place};
 use super::status::wall_clock;
 use super::{OnRedis, Redis, Request, Unexpected, reply};
+use crate::policy::Timestamp;
 use crate::policy::limiting::{
     Act, Arrival, Calendar, Counting, Failures, Logged, Opening, Standing, Taken, TwoWindows,
     Window,
 };
-use crate::policy::{Timestamp, micros};
 use crate::store::StoreError;
 use crate::store::channels::Listener;
 use crate::store::keys::Keys;
@@ -348,7 +348,7 @@ fn taken(now: Timestamp, [code, a, b, c]: [u64; 4]) -> Result<Taken, Unexpected>
 impl OnRedis for Block {
     fn request(&self, keys: &Keys) -> Request {
         Command::script(&BLOCK, &[keys.limit(&self.rule, &self.subject)])
-            .arg(self.time.map_or(0, |time| micros(time).clamp(1, LONGEST)))
+            .arg(self.micros().unwrap_or(0))
             .arg(keys.limits_changed())
             .arg(message(&(self.rule.id, self.subject)))
             .into()
@@ -363,9 +363,6 @@ impl OnRedis for Block {
         reply::is_one(&reply)
     }
 }
-
-/// Some 35 years, in microseconds.
-const LONGEST: u64 = 1 << 50;
 
 impl OnRedis for Reset {
     fn request(&self, keys: &Keys) -> Request {

@@ -4,8 +4,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Verb;
-use crate::policy::Timestamp;
 use crate::policy::limiting::{Act, Counting, Taken};
+use crate::policy::{Timestamp, micros};
 use crate::store::keys::{Fingerprint, Subject};
 
 /// A limit, as far as the store is concerned.
@@ -65,8 +65,8 @@ impl<R> Verb for Take<R> {
     type Answer = SmallVec<[Taken; 1]>;
 }
 
-/// Shuts a limit for a subject for a time; `None` opens it again, as it does a lockout. Says whether
-/// it was shut before.
+/// Shuts a limit for a subject for a time, at most some 35 years; `None` opens it again, as it does a
+/// lockout. Says whether it was shut before.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     pub(crate) rule: Arc<Rule>,
@@ -78,6 +78,15 @@ impl Verb for Block {
     const NAME: &'static str = "block";
 
     type Answer = bool;
+}
+
+impl Block {
+    /// How long it is shut, in microseconds.
+    pub(crate) fn micros(&self) -> Option<u64> {
+        // With the time of day, what a number of Lua's holds exactly.
+        const LONGEST: u64 = 1 << 50;
+        self.time.map(|time| micros(time).clamp(1, LONGEST))
+    }
 }
 
 /// Forgets all that a limit has counted of a subject, and whether it was shut. Says whether there was
