@@ -609,6 +609,52 @@ async fn leases_and_remembered_refusals_take_no_command() {
 }
 
 #[tokio::test]
+async fn who_only_looks_is_neither_charged_nor_leased_for() {
+    let server = RedisServer::start();
+    let store = store_on(&server).await;
+    let writes = |head: &Parts| u32::from(head.method == "POST");
+    let minute = Duration::from_secs(60);
+    let quotas = [
+        ("gcra", Quota::per_hour(3)),
+        ("fixed", Quota::per_hour(3).fixed_window()),
+        ("sliding", Quota::per_hour(3).sliding_window()),
+        ("log", Quota::per_hour(3).sliding_log()),
+        ("lockout", Quota::per_hour(3).lockout([minute])),
+    ];
+    for (name, quota) in quotas {
+        let limit = by_key(name, quota).cost_by(writes).deny_cache(true);
+        for limit in [limit.clone(), limit.settle(Finished::reserved)] {
+            let app = app(RateLimitLayer::all(limit), store.clone());
+            for _ in 0..10 {
+                assert_eq!(status(&app, keyed("k")).await, 200, "{name}");
+            }
+            assert_eq!(left(&store, name, quota, "k").await, 3, "{name}");
+        }
+    }
+
+    let quota = Quota::per_day(100);
+    let leased = by_key("lease", quota).cost_by(writes).lease(10);
+    let app = app(RateLimitLayer::all(leased), store.clone());
+    for _ in 0..5 {
+        assert_eq!(status(&app, keyed("k")).await, 200);
+    }
+    assert_eq!(left(&store, "lease", quota, "k").await, 100);
+    let write = || request("POST", "/", &[("x-api-key", "k")]);
+    assert_eq!(status(&app, write()).await, 200);
+    let before = server.count();
+    for _ in 0..20 {
+        let looked: Response = send(&app, keyed("k")).await;
+        let told = fields(looked.headers(), "ratelimit");
+        assert!(told[0].starts_with(r#""lease";r=99;"#), "{told:?}");
+    }
+    for _ in 0..9 {
+        assert_eq!(status(&app, write()).await, 200, "nothing of the lease was spent");
+    }
+    assert!(!server.count().since(&before).commands.contains_key("evalsha"));
+    assert_eq!(left(&store, "lease", quota, "k").await, 90);
+}
+
+#[tokio::test]
 async fn a_lease_outlives_who_asked_for_it() {
     let server = RedisServer::start();
     let store = Store::builder().deadline(Duration::from_secs(5));

@@ -198,7 +198,7 @@ impl Take {
         let shortcuts = &redis.shortcuts;
         let heard = shortcuts.heard(|| redis.hear_of_limits());
         if let [charge] = &*self.charges
-            && charge.rule.batch > charge.cost
+            && charge.is_leased()
             && let Some(leasing) = shortcuts.begin_lease(place(charge), now())
         {
             let batch = Charge { cost: charge.rule.batch, ..charge.clone() };

@@ -271,6 +271,10 @@ impl Lease {
             _ => 0,
         };
         self.left = self.left.min(u32::try_from(usable).unwrap_or(u32::MAX));
+        if self.left == 0 {
+            // Of a lease that is over, who only looks learns nothing.
+            return None;
+        }
         self.left = self.left.checked_sub(cost)?;
         Some(self.taken(now))
     }

@@ -148,6 +148,11 @@ impl<R> Charge<R> {
 }
 
 impl Charge {
+    /// Whether a batch is taken at once for it and for others. Who only looks asks for nothing.
+    pub(crate) fn is_leased(&self) -> bool {
+        (1..self.rule.batch).contains(&self.cost)
+    }
+
     /// What gives it back.
     pub(crate) fn back(&self, taken: &Taken) -> Charge {
         Charge { charged: Some(taken.mark()), ..self.clone() }

@@ -202,6 +202,23 @@ async fn a_lease_is_kept_unless_something_has_changed_of_its_own_place() {
     }
 }
 
+#[tokio::test]
+async fn a_look_is_answered_by_a_lease_until_that_is_over() {
+    let server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::new(100, Duration::from_secs(2)).fixed_window(), |it| it.batch = 10);
+    let look = || store.ask(Take::one(Act::Take, ada(&rule, 0)));
+    assert!(scripts(&server, look()).await.0.unwrap()[0].fits);
+    assert!(take(&store, &rule).await);
+    let (looked, ran) = scripts(&server, look()).await;
+    assert_eq!((rule.counting.decide(&looked.unwrap()[0], 0).remaining, ran), (99, 0));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..2 {
+        let (looked, ran) = scripts(&server, look()).await;
+        assert_eq!((rule.counting.decide(&looked.unwrap()[0], 0).remaining, ran), (100, 1));
+    }
+}
+
 /// When something dearer will fit is not known of a log.
 #[tokio::test]
 async fn what_costs_more_is_asked_of_a_log() {
