@@ -654,6 +654,30 @@ async fn who_only_looks_is_neither_charged_nor_leased_for() {
     assert_eq!(left(&store, "lease", quota, "k").await, 90);
 }
 
+/// Another layer, of this process or of another, may have a limit of the same name.
+#[tokio::test]
+async fn what_is_settled_ends_a_refusal_that_others_remember() {
+    let server = RedisServer::start();
+    let (here, there) = (store_on(&server).await, store_on(&server).await);
+    let quota = Quota::per_day(1);
+    let settles = || by_key("api", quota).settle(|_| 0);
+    let settles = app(RateLimitLayer::all(settles()), here.clone());
+    for (key, store) in [("here", here), ("there", there)] {
+        let denies = app(RateLimitLayer::all(by_key("api", quota).deny_cache(true)), store);
+        let under_way: Response = send(&settles, keyed(key)).await;
+        assert_eq!(under_way.status(), 200);
+        let is_remembered = async || {
+            let before = server.count();
+            assert_eq!(status(&denies, keyed(key)).await, 429);
+            !server.count().since(&before).commands.contains_key("evalsha")
+        };
+        eventually("a refusal is remembered", is_remembered).await;
+        text(under_way).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(status(&denies, keyed(key)).await, 200, "{key}");
+    }
+}
+
 #[tokio::test]
 async fn a_lease_outlives_who_asked_for_it() {
     let server = RedisServer::start();

@@ -150,7 +150,12 @@ impl Limit {
     /// # Panics
     /// When the limit is [leased](Limit::lease).
     pub fn settle(self, settle: impl Fn(&Finished) -> u32 + Send + Sync + 'static) -> Limit {
-        self.with(|settings| settings.settle = Some(Arc::new(settle))).checked()
+        let settles = self.with(|settings| {
+            settings.settle = Some(Arc::new(settle));
+            // Some other layer of the same name may remember whom it refused meanwhile.
+            Arc::make_mut(&mut settings.rule).tells = true;
+        });
+        settles.checked()
     }
 
     /// Decides and counts, but refuses nobody: to try a limit out before it is one.

@@ -59,8 +59,7 @@ impl OnRedis for Take {
             Act::Take | Act::Peek | Act::Charge => return redis.directly(self).await,
             Act::Refund => {}
         }
-        let known = self.charges.iter().filter(|charge| charge.rule.is_known());
-        let known: SmallVec<[_; 1]> = known.map(place).collect();
+        let known = self.known_places();
         redis.then_forget(self, &known).await
     }
 
@@ -114,7 +113,10 @@ async fn give_back(answered: &mut [(Take, Answer)], redis: &Redis) {
         if refund.charges.is_empty() {
             return;
         }
-        match redis.at_once(refund).await {
+        let known = refund.known_places();
+        let refunded = redis.at_once(refund).await;
+        known.iter().for_each(|place| redis.shortcuts.forget(place));
+        match refunded {
             Ok(refunded) => {
                 let fits = answer.iter_mut().filter(|taken| taken.fits);
                 fits.zip(refunded).for_each(|(taken, now)| *taken = now);
@@ -128,6 +130,12 @@ async fn give_back(answered: &mut [(Take, Answer)], redis: &Redis) {
 impl Take {
     fn any(&self, is: impl Fn(&Rule) -> bool) -> bool {
         self.charges.iter().any(|charge| is(&charge.rule))
+    }
+
+    /// Of which some process may know something.
+    fn known_places(&self) -> SmallVec<[Place; 1]> {
+        let known = self.charges.iter().filter(|charge| charge.rule.is_known());
+        known.map(place).collect()
     }
 
     /// The charges of each subject, which are in one slot.
