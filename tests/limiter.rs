@@ -217,6 +217,49 @@ async fn an_administrator_shuts_and_opens_what_a_layer_limits(store: Store) {
     assert_eq!(status(&app, "mallory").await, 200);
 }
 
+/// It is the limit's last word, wherever some of it is leased.
+#[tokio::test]
+async fn a_penalty_ends_leases_everywhere() {
+    let server = RedisServer::start();
+    for (name, quota) in
+        [("gcra", Quota::per_day(100)), ("fixed", Quota::per_day(100).fixed_window())]
+    {
+        let mut apps = Vec::new();
+        for _ in 0..3 {
+            let limit = Limit::new(name, quota, Header::new("x-api-key")).lease(20);
+            apps.push(app(limit, store_on(&server).await));
+        }
+        let limiter = store_on(&server).await.limiter(name, quota);
+        // Messages arrive by now.
+        for leased in &apps {
+            assert_eq!(status(leased, "warm").await, 200);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for leased in &apps {
+            assert_eq!(status(leased, "k").await, 200);
+        }
+        assert_eq!(limiter.penalty("k", 1_000).await.unwrap(), 0);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for leased in &apps {
+            for _ in 0..20 {
+                assert_eq!(status(leased, "k").await, 429, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_penalty_ends_a_lease_of_its_own_store_at_once() {
+    let server = RedisServer::start();
+    let store = store_on(&server).await;
+    let quota = Quota::per_day(100);
+    let limit = Limit::new("api", quota, Header::new("x-api-key")).lease(20);
+    let leased = app(limit, store.clone());
+    assert_eq!(status(&leased, "k").await, 200);
+    assert_eq!(store.limiter("api", quota).penalty("k", 1_000).await.unwrap(), 0);
+    assert_eq!(status(&leased, "k").await, 429);
+}
+
 async fn a_hundred_at_once_take_exactly_what_is_there(store: Store) {
     for (name, quota) in each(37) {
         let limiter = store.limiter(name, quota);

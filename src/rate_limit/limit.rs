@@ -152,7 +152,7 @@ impl Limit {
     pub fn settle(self, settle: impl Fn(&Finished) -> u32 + Send + Sync + 'static) -> Limit {
         let settles = self.with(|settings| {
             settings.settle = Some(Arc::new(settle));
-            // Some other layer of the same name may remember whom it refused meanwhile.
+            // Some other layer of the same name may remember whom it refused, or have leased something.
             Arc::make_mut(&mut settings.rule).tells = true;
         });
         settles.checked()
@@ -186,7 +186,9 @@ impl Limit {
     /// of processes. Near the limit requests are asked for one by one.
     ///
     /// It takes part where a request meets no other limit in the same decision. A key that somebody
-    /// blocks may have a batch left in other processes for the time of a message.
+    /// [blocks](super::Limiter::block) or charges a [penalty](super::Limiter::penalty), or gives something
+    /// back, has no lease from then on: what was left of it stays charged. In other processes that takes a
+    /// message's time, and while messages do not arrive, until they do again.
     ///
     /// # Panics
     /// When `batch` is 0 or above the burst, or the quota is counted by a log or is a lockout: what was

@@ -76,7 +76,7 @@ impl Store {
     #[track_caller]
     pub fn limiter(&self, name: &str, quota: Quota) -> Limiter {
         let mut rule = Rule::new(name, quota.counting(), false);
-        // Some layer of the same name may remember whom it refused.
+        // Some layer of the same name may remember whom it refused, or have leased something.
         rule.tells = true;
         let (store, rule, fallback) = (self.clone(), Arc::new(rule), Fallback::default());
         Limiter { shared: Arc::new(Shared { store, rule, name: name.into(), quota, fallback }) }
@@ -155,6 +155,9 @@ impl Limiter {
     ///
     /// A GCRA limit forgets what is beyond its whole burst, so that a penalty never shuts somebody out
     /// for longer than an empty quota takes to fill: for that there is [`block`](Limiter::block).
+    ///
+    /// What processes have [leased](super::Limit::lease) ends with it, and stays charged: it takes a
+    /// message's time until another process spends no more of that.
     ///
     /// # Errors
     /// As on [`Limiter`].

@@ -56,8 +56,9 @@ impl OnRedis for Take {
                 return Box::pin(self.with_shortcuts(redis)).await;
             }
             // Nothing that is known is untrue for it.
-            Act::Take | Act::Peek | Act::Charge => return redis.directly(self).await,
-            Act::Refund => {}
+            Act::Take | Act::Peek => return redis.directly(self).await,
+            // A charge that need not fit ends leases, and what is given back ends refusals.
+            Act::Charge | Act::Refund => {}
         }
         let known = self.known_places();
         redis.then_forget(self, &known).await
@@ -171,14 +172,19 @@ impl Take {
         }
         let now = now.map(|now| now.0.to_string()).unwrap_or_default();
         let command = command.arg(act).arg(now);
-        if self.act != Act::Refund {
+        let (gives_back, tells) = match self.act {
+            Act::Take | Act::Peek => return command,
+            Act::Charge => (false, self.any(Rule::is_known)),
+            Act::Refund => (true, self.any(Rule::is_known)),
+        };
+        if !(gives_back || tells) {
             return command;
         }
-        let marks = self.charges.iter().map(|charge| charge.charged);
+        let marks = self.charges.iter().map(|charge| charge.charged.filter(|_| gives_back));
         let command = marks.fold(command, |command, mark| {
             command.arg(mark.map(|mark| mark.0.to_string()).unwrap_or_default())
         });
-        if !self.any(Rule::is_known) {
+        if !tells {
             return command;
         }
         let places = self.charges.iter().map(|charge| message(&place(charge)));

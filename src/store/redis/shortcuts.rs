@@ -1,7 +1,8 @@
 //! What this process knows of limits without asking: who is refused until when, and what it has leased.
 //!
-//! Whoever gives something back, forgets or shuts a limit tells all processes by a message. A refusal is
-//! only remembered while such messages arrive, and only if none came while it was asked for.
+//! Whoever gives something back, charges what may not fit, forgets or shuts a limit tells all processes by
+//! a message. A refusal is only remembered while such messages arrive, and only if none came while it was
+//! asked for.
 
 use std::fmt;
 use std::mem;

@@ -22,8 +22,8 @@ pub(crate) struct Rule {
     /// How much a process takes at once, to spend it by and by. Only where a decision is about one
     /// limit.
     pub(crate) batch: u32,
-    /// Processes are told what is given back, whether or not this one remembers anything: so it is of
-    /// whatever gives back by itself, or is asked to.
+    /// Processes are told what is given back, or charged though it may not fit, whether or not this one
+    /// remembers anything: so it is of whatever does such by itself, or is asked to.
     pub(crate) tells: bool,
 }
 

@@ -1,8 +1,8 @@
 -- One act on one limit.
 -- KEYS     the limit's state
 -- ARGV     what its algorithm takes, filled up to 5; then the act ('take' unless said otherwise), now
---          (in tests), what was charged in which window; and to refund, where it is known to others, the
---          channel to tell it on, and what to say
+--          (in tests), what was charged in which window; and to charge or refund, where something of it is
+--          known to others, the channel to tell it on, and what to say
 -- returns  {now, a code, then what the algorithm returns, after the act, without zeros at the end}; the
 --          code is four times the algorithm's number, and 0 refused | 1 fits, or was done | 2 shut
 -- clock    as given by clock.lua
