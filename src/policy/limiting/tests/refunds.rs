@@ -117,7 +117,7 @@ proptest! {
             }
             let live = all.iter().filter(|(at, cost)| at + length > now && *cost > 0);
             let used: u64 = live.clone().map(|(_, cost)| cost).sum();
-            let full = live.last().map_or(0, |(at, _)| at + length - now);
+            let full = live.map(|(at, _)| at + length - now).max().unwrap_or(0);
             let found = key.peek(now, 0);
             prop_assert_eq!(
                 (found.remaining, found.full_after),
