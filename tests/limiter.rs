@@ -160,6 +160,13 @@ async fn a_reset_forgets_everything(store: Store) {
     for (name, quota) in each(2) {
         let limiter = store.limiter(name, quota);
         assert!(!limiter.reset("ada").await.unwrap(), "{name}: there was nothing");
+        assert!(limiter.take_n("ada", 0).await.unwrap().is_allowed(), "{name}");
+        limiter.penalty("ada", 0).await.unwrap();
+        limiter.refund("ada", 1).await.unwrap();
+        assert!(!limiter.reset("ada").await.unwrap(), "{name}: nothing was counted");
+        assert!(limiter.take("ada").await.unwrap().is_allowed(), "{name}");
+        limiter.refund("ada", 1).await.unwrap();
+        assert!(!limiter.reset("ada").await.unwrap(), "{name}: all was given back");
         assert!(limiter.take_n("ada", 2).await.unwrap().is_allowed(), "{name}");
         assert!(limiter.reset("ada").await.unwrap(), "{name}");
         assert_eq!(limiter.peek("ada").await.unwrap().remaining(), 2, "{name}");

@@ -11,17 +11,18 @@ pub(super) trait Algorithm {
     /// Whether `cost` fits.
     fn admits(&self, state: &Self::State, now: Timestamp, cost: u32) -> bool;
 
-    fn charge(&self, state: &mut Self::State, now: Timestamp, cost: u32);
+    /// Says whether the state is another one after it.
+    fn charge(&self, state: &mut Self::State, now: Timestamp, cost: u32) -> bool;
 
     /// Gives back what was charged: `charged` says when that was, as [`Taken::mark`] does. Without it
-    /// what was charged last is meant.
+    /// what was charged last is meant. Says whether the state is another one after it.
     fn refund(
         &self,
         state: &mut Self::State,
         now: Timestamp,
         cost: u32,
         charged: Option<Timestamp>,
-    );
+    ) -> bool;
 
     /// Where the key stands, as far as anybody may want to know who has asked for `cost`.
     fn standing(&self, state: &Self::State, cost: u32, fits: bool) -> Standing;
@@ -43,13 +44,21 @@ pub(super) trait Algorithm {
     #[inline]
     fn act(&self, state: &mut Self::State, ask: &Ask, fits: bool) -> Done {
         let Ask { act, now, cost, charged } = *ask;
-        match act {
+        let changes = match act {
             Act::Take if fits => self.charge(state, now, cost),
             Act::Charge => self.charge(state, now, cost),
             Act::Refund => self.refund(state, now, cost, charged),
-            Act::Take | Act::Peek => {}
-        }
-        let expires = act.changes(fits).then(|| self.expires(state, now));
+            Act::Take | Act::Peek => false,
+        };
+        let expires = changes.then(|| self.expires(state, now));
         Done { taken: Taken { fits, now, standing: self.standing(state, cost, fits) }, expires }
     }
+}
+
+/// Puts a state in the place of another, and says whether it is another.
+#[inline]
+pub(super) fn replace<T: PartialEq>(state: &mut T, after: T) -> bool {
+    let changes = *state != after;
+    *state = after;
+    changes
 }

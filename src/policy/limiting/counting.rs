@@ -209,18 +209,6 @@ impl Counting {
     }
 }
 
-impl Act {
-    /// Whether a state is another one after it.
-    #[inline]
-    pub(super) fn changes(self, fits: bool) -> bool {
-        match self {
-            Act::Take => fits,
-            Act::Peek => false,
-            Act::Charge | Act::Refund => true,
-        }
-    }
-}
-
 impl State {
     pub(crate) fn is_blocked(&self, now: Timestamp) -> bool {
         matches!(self, State::Blocked { until } if *until > now)

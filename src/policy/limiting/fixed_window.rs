@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, replace};
 use super::{Calendar, Decision, Standing};
 use crate::policy::Timestamp;
 
@@ -103,20 +103,26 @@ impl Algorithm for FixedWindow {
         admits(self.limit, window.used, cost)
     }
 
-    fn charge(&self, window: &mut Window, _: Timestamp, cost: u32) {
-        window.used = add(window.used, cost);
+    fn charge(&self, window: &mut Window, _: Timestamp, cost: u32) -> bool {
+        replace(window, Window { used: add(window.used, cost), ..*window })
     }
 
-    fn refund(&self, window: &mut Window, _: Timestamp, cost: u32, charged: Option<Timestamp>) {
-        *window = self.refunded(*window, cost, charged);
+    fn refund(
+        &self,
+        window: &mut Window,
+        _: Timestamp,
+        cost: u32,
+        charged: Option<Timestamp>,
+    ) -> bool {
+        replace(window, self.refunded(*window, cost, charged))
     }
 
     fn standing(&self, window: &Window, _: u32, _: bool) -> Standing {
         Standing::Window(*window)
     }
 
-    fn expires(&self, window: &Window, _: Timestamp) -> Timestamp {
-        window.ends
+    fn expires(&self, window: &Window, now: Timestamp) -> Timestamp {
+        if window.used == 0 { now } else { window.ends }
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, replace};
 use super::{Decision, Standing};
 use crate::policy::Timestamp;
 
@@ -189,12 +189,18 @@ impl Algorithm for Gcra {
 
     /// tat = tat' + cT, and no more than all that there is.
     #[inline]
-    fn charge(&self, arrival: &mut Arrival, now: Timestamp, cost: u32) {
-        *arrival = self.plus(*arrival, self.split_worth(cost)).min(self.latest(now));
+    fn charge(&self, arrival: &mut Arrival, now: Timestamp, cost: u32) -> bool {
+        replace(arrival, self.plus(*arrival, self.split_worth(cost)).min(self.latest(now)))
     }
 
-    fn refund(&self, arrival: &mut Arrival, now: Timestamp, cost: u32, charged: Option<Timestamp>) {
-        *arrival = self.refunded(*arrival, now, cost, charged);
+    fn refund(
+        &self,
+        arrival: &mut Arrival,
+        now: Timestamp,
+        cost: u32,
+        charged: Option<Timestamp>,
+    ) -> bool {
+        replace(arrival, self.refunded(*arrival, now, cost, charged))
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 //! The time begins with the attempt that uses the last one up. What is refused while it lasts changes
 //! nothing, so nobody can push its end out by trying.
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, replace};
 use super::fixed_window::{add, admits, decide};
 use super::{Decision, Standing, Steps, Window};
 use crate::policy::Timestamp;
@@ -127,19 +127,27 @@ impl Algorithm for Lockout {
         !Lockout::is_locked(*failures) && admits(self.limit, failures.window.used, cost)
     }
 
-    fn charge(&self, failures: &mut Failures, now: Timestamp, cost: u32) {
-        *failures = self.charged(*failures, now, cost);
+    fn charge(&self, failures: &mut Failures, now: Timestamp, cost: u32) -> bool {
+        replace(failures, self.charged(*failures, now, cost))
     }
 
-    fn refund(&self, failures: &mut Failures, _: Timestamp, cost: u32, charged: Option<Timestamp>) {
-        *failures = self.refunded(*failures, cost, charged);
+    fn refund(
+        &self,
+        failures: &mut Failures,
+        _: Timestamp,
+        cost: u32,
+        charged: Option<Timestamp>,
+    ) -> bool {
+        replace(failures, self.refunded(*failures, cost, charged))
     }
 
     fn standing(&self, failures: &Failures, _: u32, _: bool) -> Standing {
         Standing::Failures(*failures)
     }
 
-    fn expires(&self, failures: &Failures, _: Timestamp) -> Timestamp {
-        self.ends(*failures)
+    fn expires(&self, failures: &Failures, now: Timestamp) -> Timestamp {
+        // Who is locked out has used something.
+        let says_nothing = failures.window.used == 0 && failures.level == 0;
+        if says_nothing { now } else { self.ends(*failures) }
     }
 }

@@ -118,25 +118,26 @@ impl Algorithm for SlidingLog {
         admits(self.limit, log.used(), cost)
     }
 
-    fn charge(&self, log: &mut Log, now: Timestamp, cost: u32) {
+    fn charge(&self, log: &mut Log, now: Timestamp, cost: u32) -> bool {
         if cost == 0 {
-            return;
+            return false;
         }
         let sum = log.sum() + u64::from(cost);
         match log.entries.back_mut() {
             Some(last) if last.at == now => last.sum = sum,
             _ => log.entries.push_back(Entry { at: now, sum }),
         }
+        true
     }
 
     /// Takes out what was charged at that time, as far as it is live; without a time, what was charged
     /// last.
-    fn refund(&self, log: &mut Log, _: Timestamp, cost: u32, charged: Option<Timestamp>) {
+    fn refund(&self, log: &mut Log, _: Timestamp, cost: u32, charged: Option<Timestamp>) -> bool {
         let (from, to) = match charged {
             Some(at) => (log.sum_before(at), log.sum_before(Timestamp(at.0.saturating_add(1)))),
             None => (log.base, log.sum()),
         };
-        log.cut(to.saturating_sub(cost.into()).max(from), to);
+        log.cut(to.saturating_sub(cost.into()).max(from), to)
     }
 
     fn standing(&self, log: &Log, cost: u32, fits: bool) -> Standing {
@@ -175,11 +176,11 @@ impl Log {
         later.checked_sub(1).map_or(self.base, |last| self.entries[last].sum)
     }
 
-    /// Takes out what was charged between two sums, of which `to` is an entry's. It costs a step for each
+    /// Takes out what was charged between two sums, of which `to` is an entry's, if anything. It costs a step for each
     /// later entry; most often there are few.
-    fn cut(&mut self, from: u64, to: u64) {
+    fn cut(&mut self, from: u64, to: u64) -> bool {
         if from >= to {
-            return;
+            return false;
         }
         // An entry before the cut stays, or the part of one.
         let kept = match from > self.base {
@@ -191,5 +192,6 @@ impl Log {
             self.entries[last].sum = from;
         }
         self.entries.range_mut(kept..).for_each(|entry| entry.sum -= to - from);
+        true
     }
 }

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, replace};
+use super::fixed_window::add;
 use super::{Decision, Standing};
 use crate::policy::Timestamp;
 
@@ -143,20 +144,29 @@ impl Algorithm for SlidingWindow {
         cost == 0 || self.faded(*both, now) <= u128::from(room) * u128::from(self.window)
     }
 
-    fn charge(&self, both: &mut TwoWindows, _: Timestamp, cost: u32) {
-        both.current = super::fixed_window::add(both.current, cost);
+    fn charge(&self, both: &mut TwoWindows, _: Timestamp, cost: u32) -> bool {
+        replace(both, TwoWindows { current: add(both.current, cost), ..*both })
     }
 
-    fn refund(&self, both: &mut TwoWindows, _: Timestamp, cost: u32, charged: Option<Timestamp>) {
-        *both = self.refunded(*both, cost, charged);
+    fn refund(
+        &self,
+        both: &mut TwoWindows,
+        _: Timestamp,
+        cost: u32,
+        charged: Option<Timestamp>,
+    ) -> bool {
+        replace(both, self.refunded(*both, cost, charged))
     }
 
     fn standing(&self, both: &TwoWindows, _: u32, _: bool) -> Standing {
         Standing::TwoWindows(*both)
     }
 
-    fn expires(&self, both: &TwoWindows, _: Timestamp) -> Timestamp {
-        let windows = if both.current > 0 { 2 } else { 1 };
-        Timestamp(both.start.0 + windows * self.window)
+    fn expires(&self, both: &TwoWindows, now: Timestamp) -> Timestamp {
+        match (both.current, both.previous) {
+            (0, 0) => now,
+            (0, _) => self.end(*both),
+            _ => Timestamp(both.start.0 + 2 * self.window),
+        }
     }
 }

@@ -347,10 +347,13 @@ const LOCKOUT: &[Row] = &[
 ];
 
 /// The first time ends at 10 s. It is remembered from the end of the minute for two more, whatever is
-/// looked at or refused meanwhile.
+/// looked at or refused meanwhile, or done that changes nothing.
 const FORGOTTEN: &[Row] = &[
     yes(0, Take, 3, 0, 10 * S),
     yes(100 * S, Peek, 3, 3, 0),
+    yes(110 * S, Take, 0, 3, 0),
+    yes(120 * S, Charge, 0, 3, 0),
+    yes(130 * S, Refund, 1, 3, 0).of_any(),
     never(170 * S, Take, 4, 3, 0),
     yes(180 * S, Take, 3, 0, 10 * S),
 ];

@@ -4,9 +4,13 @@
 --          current window and of the next, as the caller knows them
 -- returns  used, ends, 0
 -- clock    as given
--- TTL      until the window ends
+-- TTL      until the window ends; nothing is kept where nothing is used
 local function fixed_window_write(key, at, now, used, ends)
-  redis.call('SET', key, string.format('%.0f:%.0f', used, ends), 'PX', math.ceil((ends - now) / 1000))
+  if used == 0 then
+    redis.call('DEL', key)
+  else
+    redis.call('SET', key, string.format('%.0f:%.0f', used, ends), 'PX', math.ceil((ends - now) / 1000))
+  end
   return used, ends, 0
 end
 

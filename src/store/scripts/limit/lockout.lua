@@ -24,7 +24,7 @@ end
 local function lockout_write(key, at, now, used, ends, opens, level)
   local state = string.format('%.0f:%.0f:%.0f:%.0f', used, ends, opens, level)
   local rest = math.max(ends, opens) + lockout_quiet(at, level) - now
-  if rest > 0 then
+  if rest > 0 and used + level > 0 then
     redis.call('SET', key, state, 'PX', math.ceil(rest / 1000))
   else
     redis.call('DEL', key)

@@ -5,6 +5,10 @@
 -- clock    as given
 -- TTL      until nothing is left of it
 local function sliding_window_write(key, at, now, start, previous, current)
+  if previous + current == 0 then
+    redis.call('DEL', key)
+    return start, 0, 0
+  end
   local length = ARGV[at + 2]
   local ends = start + (current > 0 and 2 or 1) * length
   local state = string.format('%.0f:%.0f:%.0f', start, previous, current)
