@@ -185,6 +185,10 @@ impl Limit {
     /// windows when the window ends. So a batch should be small beside the limit, divided by the number
     /// of processes. Near the limit requests are asked for one by one.
     ///
+    /// Requests of a key that come at the same time share what one of them asks for, and of several batches
+    /// no more are asked for than they need. Nobody waits for another one's longer than half the store's
+    /// deadline, nor for one who has left.
+    ///
     /// It takes part where a request meets no other limit in the same decision. A key that somebody
     /// [blocks](super::Limiter::block) or charges a [penalty](super::Limiter::penalty), or gives something
     /// back, has no lease from then on: what was left of it stays charged. In other processes that takes a

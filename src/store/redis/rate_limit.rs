@@ -1,13 +1,12 @@
 use futures_util::future::join_all;
 use redis::Value;
 use smallvec::SmallVec;
-use tokio::time::Instant;
 
 use super::command::{
     BLOCK, Command, RESET, Script, TAKE_ALL, TAKE_FIXED_WINDOW, TAKE_GCRA, TAKE_LOCKOUT,
     TAKE_SLIDING_LOG, TAKE_SLIDING_WINDOW,
 };
-use super::shortcuts::{Found, Place, message, place};
+use super::shortcuts::{Place, message, place};
 use super::status::wall_clock;
 use super::{OnRedis, Redis, Request, Unexpected, reply};
 use crate::policy::Timestamp;
@@ -16,9 +15,10 @@ use crate::policy::limiting::{
     Window,
 };
 use crate::store::StoreError;
-use crate::store::channels::Listener;
 use crate::store::keys::Keys;
 use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
+
+mod shortcut;
 
 type Answer = <Take as Verb>::Answer;
 
@@ -190,80 +190,6 @@ impl Take {
         let places = self.charges.iter().map(|charge| message(&place(charge)));
         places.fold(command.arg(keys.limits_changed()), Command::arg)
     }
-
-    /// What this process knows: that one of the limits refuses, or that it has leased enough of the
-    /// only one.
-    fn by_shortcut(&self, redis: &Redis) -> Option<Answer> {
-        let now = now();
-        if let [charge] = &*self.charges {
-            return redis.shortcuts.known(charge, now).map(|taken| SmallVec::from_buf([taken]));
-        }
-        let nothing = Taken { fits: true, now: Timestamp(0), standing: Standing::Unknown };
-        let refused = |charge: &Charge| {
-            let may_refuse = charge.rule.denies && !charge.rule.is_shadow;
-            may_refuse.then(|| redis.shortcuts.denied(charge, now)).flatten()
-        };
-        let found: SmallVec<[Option<Taken>; 4]> = self.charges.iter().map(refused).collect();
-        let is_known = found.iter().any(Option::is_some);
-        is_known.then(|| found.into_iter().map(|taken| taken.unwrap_or(nothing)).collect())
-    }
-
-    async fn with_shortcuts(self, redis: &Redis) -> Result<Answer, StoreError> {
-        let shortcuts = &redis.shortcuts;
-        let heard = shortcuts.heard(|| redis.hear_of_limits());
-        if let [charge] = &*self.charges
-            && charge.is_leased()
-            && let Some(leasing) = shortcuts.begin_lease(place(charge), now())
-        {
-            let batch = Charge { cost: charge.rule.batch, ..charge.clone() };
-            let (found, left) = (charge.rule.counting, batch.cost - charge.cost);
-            let sent = now();
-            let answer = redis.directly(Take::one(Act::Take, batch)).await?;
-            if let [taken] = *answer
-                && taken.fits
-            {
-                let found = Found { counting: found, taken, sent, received: now() };
-                return Ok(SmallVec::from_buf([leasing.keep(left, found)]));
-            }
-            leasing.fail(now());
-        }
-        let (charges, sent) = (self.charges.clone(), now());
-        let answer = redis.directly(self).await?;
-        for (charge, taken) in charges.iter().zip(&answer) {
-            let Charge { rule, cost, .. } = charge;
-            let wait = rule.counting.decide(taken, *cost).retry_after;
-            if let Some(wait) = wait.filter(|_| rule.denies && !taken.fits) {
-                let (counting, taken, received) = (rule.counting, *taken, now());
-                shortcuts.deny(charge, Found { counting, taken, sent, received }, wait, heard);
-            }
-        }
-        Ok(answer)
-    }
-}
-
-impl Redis {
-    /// Does what makes untrue what this process knows of some places.
-    async fn then_forget<V: OnRedis>(
-        &self,
-        verb: V,
-        places: &[Place],
-    ) -> Result<V::Answer, StoreError> {
-        let answer = self.directly(verb).await;
-        places.iter().for_each(|place| self.shortcuts.forget(place));
-        answer
-    }
-
-    /// Messages that are not taken in time are a gap, after which nothing is taken for known.
-    fn hear_of_limits(&self) -> Listener {
-        self.subscriber.listen_now(&self.keys.limits_changed(), MOST_UNHEARD)
-    }
-}
-
-const MOST_UNHEARD: usize = 1_024;
-
-#[expect(clippy::disallowed_methods, reason = "how long something is known for is counted here")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 fn script(counting: &Counting) -> &'static Script {

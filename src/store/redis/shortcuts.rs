@@ -12,14 +12,18 @@ use std::time::Duration;
 
 use foldhash::quality::RandomState;
 use indexmap::IndexMap;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::policy::Timestamp;
+pub(super) use self::lease::Found;
+use self::lease::Lease;
 use crate::policy::limiting::{Counting, Standing, Taken};
 use crate::store::channels::Listener;
 use crate::store::keys::{Fingerprint, Subject};
 use crate::store::mailbox::Delivery;
 use crate::store::verbs::Charge;
+
+mod lease;
 
 /// A limit and a subject.
 pub(super) type Place = (Fingerprint, Subject);
@@ -44,12 +48,21 @@ struct State {
 struct Known {
     denial: Option<Denial>,
     lease: Option<Lease>,
-    /// Somebody asks for a lease.
-    is_leasing: bool,
-    /// Something has changed meanwhile.
-    is_spoilt: bool,
-    /// There was not enough for one.
+    /// The last one that is asked for.
+    flight: Option<Flight>,
+    /// How many messages had come when something changed that nobody could know of, or when this began.
+    changed: u64,
+    /// There was not enough for a lease.
     no_lease_before: Option<Instant>,
+}
+
+/// A lease that somebody asks for.
+struct Flight {
+    counting: Counting,
+    /// What those who wait for it have not promised themselves.
+    room: u32,
+    /// Closed when it has come, or never will.
+    landed: watch::Receiver<()>,
 }
 
 /// Whatever costs as much is refused until then.
@@ -57,21 +70,6 @@ struct Denial {
     cost: u32,
     until: Instant,
     found: Found,
-}
-
-/// What was charged, and not yet spent.
-struct Lease {
-    left: u32,
-    found: Found,
-}
-
-/// What the store said, and when it was asked.
-#[derive(Clone, Copy)]
-pub(super) struct Found {
-    pub(super) counting: Counting,
-    pub(super) taken: Taken,
-    pub(super) sent: Instant,
-    pub(super) received: Instant,
 }
 
 /// Places that this process knows something of.
@@ -88,17 +86,19 @@ impl Shortcuts {
     pub(super) fn known(&self, charge: &Charge, now: Instant) -> Option<Taken> {
         let state = &mut *self.lock();
         state.listen();
+        state.places.get_mut(&place(charge))?.answer(charge, now)
+    }
+
+    /// What is still left of a lease for who was refused: it was charged before.
+    pub(super) fn left(&self, charge: &Charge, refused: &Taken, now: Instant) -> Option<Taken> {
+        let state = &mut *self.lock();
+        state.listen();
         let known = state.places.get_mut(&place(charge))?;
-        let counting = charge.rule.counting;
-        if let Some(denial) = known.denial(counting, now) {
-            return denial.answer(charge.cost, now);
-        }
-        let lease = known.lease.as_mut().filter(|lease| lease.found.counting == counting)?;
-        let spent = lease.spend(charge.cost, now);
-        if lease.left == 0 {
+        if let Standing::Blocked { .. } = refused.standing {
+            // The message about it is on its way.
             known.lease = None;
         }
-        spent
+        known.spend(charge, now)
     }
 
     /// The same beside other limits: a lease is not spent on what they may refuse.
@@ -127,16 +127,33 @@ impl Shortcuts {
         }
     }
 
-    /// Whether to ask for a lease: only one asks at a time, and not while something is left of the last.
-    pub(super) fn begin_lease(&self, place: Place, now: Instant) -> Option<Leasing<'_>> {
+    /// What to do for a charge that is leased: those who come while a lease is asked for wait for it, as
+    /// many as it will be enough for. Nobody asks while something is left of the last.
+    pub(super) fn lease(&self, charge: &Charge, now: Instant) -> Step<'_> {
         let state = &mut *self.lock();
+        state.listen();
+        let (place, heard) = (place(charge), state.heard);
         let known = state.known(place);
-        let is_too_early = known.no_lease_before.is_some_and(|before| now < before);
-        if known.is_leasing || known.lease.is_some() || is_too_early {
-            return None;
+        if let Some(taken) = known.answer(charge, now) {
+            return Step::Known(taken);
         }
-        (known.is_leasing, known.is_spoilt) = (true, false);
-        Some(Leasing { shortcuts: self, place })
+        let counting = charge.rule.counting;
+        if let Some(flight) = &mut known.flight {
+            if flight.counting != counting {
+                return Step::Alone;
+            }
+            if let Some(room) = flight.room.checked_sub(charge.cost) {
+                flight.room = room;
+                return Step::Wait(flight.landed.clone());
+            }
+        }
+        let is_too_early = known.no_lease_before.is_some_and(|before| now < before);
+        if known.lease.is_some() || is_too_early {
+            return Step::Alone;
+        }
+        let (landing, landed) = watch::channel(());
+        known.flight = Some(Flight { counting, room: charge.rule.batch - charge.cost, landed });
+        Step::Ask(Leasing { shortcuts: self, place, heard, landing })
     }
 
     /// Something has changed that nobody could know of.
@@ -149,26 +166,37 @@ impl Shortcuts {
     }
 }
 
+/// What comes next for a charge that is leased.
+pub(super) enum Step<'a> {
+    Known(Taken),
+    /// Ask for a lease.
+    Ask(Leasing<'a>),
+    /// Wait until this closes, which somebody else's does when it has come, or never will.
+    Wait(watch::Receiver<()>),
+    /// Ask for the charge alone.
+    Alone,
+}
+
 /// The one who asks for a lease, until it is dropped.
 pub(super) struct Leasing<'a> {
     shortcuts: &'a Shortcuts,
     place: Place,
+    /// How many messages had come before.
+    heard: u64,
+    landing: watch::Sender<()>,
 }
 
 impl Leasing<'_> {
     /// `left` was charged and is not spent. Says where the limit would stand without it.
     pub(super) fn keep(self, left: u32, found: Found) -> Taken {
         let lease = Lease { left, found };
-        let taken = lease.taken(found.received);
         let state = &mut *self.shortcuts.lock();
         state.listen();
-        if let Some(known) = state.places.get_mut(&self.place)
-            && known.is_leasing
-            && !known.is_spoilt
-        {
-            known.lease = Some(lease);
+        let known = state.places.get_mut(&self.place);
+        match known.filter(|known| known.changed <= self.heard) {
+            Some(known) => known.keep(lease, found.received),
+            None => lease.taken(found.received),
         }
-        taken
     }
 
     /// There is not enough for one.
@@ -177,10 +205,12 @@ impl Leasing<'_> {
     }
 }
 
+/// Those who wait hear of it when the channel closes after this.
 impl Drop for Leasing<'_> {
     fn drop(&mut self) {
         if let Some(known) = self.shortcuts.lock().places.get_mut(&self.place) {
-            known.is_leasing = false;
+            let landed = self.landing.subscribe();
+            known.flight = known.flight.take().filter(|last| !last.landed.same_channel(&landed));
         }
     }
 }
@@ -217,7 +247,7 @@ impl State {
     fn forget(&mut self, place: &Place) {
         self.heard += 1;
         if let Some(known) = self.places.get_mut(place) {
-            (known.denial, known.lease, known.is_spoilt) = (None, None, true);
+            (known.denial, known.lease, known.changed) = (None, None, self.heard);
         }
     }
 
@@ -225,11 +255,39 @@ impl State {
         if self.places.len() >= MOST_PLACES && !self.places.contains_key(&place) {
             self.places.swap_remove_index(fastrand::usize(..self.places.len()));
         }
-        self.places.entry(place).or_default()
+        // What may have changed before was not seen.
+        let changed = self.heard;
+        self.places.entry(place).or_insert_with(|| Known { changed, ..Known::default() })
     }
 }
 
 impl Known {
+    /// Out of a lease, or a refusal. What was leased was charged before anybody was refused.
+    fn answer(&mut self, charge: &Charge, now: Instant) -> Option<Taken> {
+        let spent = self.spend(charge, now);
+        spent.or_else(|| self.denial(charge.rule.counting, now)?.answer(charge.cost, now))
+    }
+
+    fn spend(&mut self, charge: &Charge, now: Instant) -> Option<Taken> {
+        let counting = charge.rule.counting;
+        let lease = self.lease.as_mut().filter(|lease| lease.found.counting == counting)?;
+        let spent = lease.spend(charge.cost, now);
+        if lease.left == 0 {
+            self.lease = None;
+        }
+        spent
+    }
+
+    /// Beside what is left of others that were asked for at the same time.
+    fn keep(&mut self, lease: Lease, now: Instant) -> Taken {
+        let others = self.lease.take().filter(|it| it.found.counting == lease.found.counting);
+        let lease = match others {
+            Some(others) => others.and(lease, now),
+            None => lease,
+        };
+        self.lease.insert(lease).taken(now)
+    }
+
     /// The refusal that is remembered, while it is true.
     fn denial(&mut self, counting: Counting, now: Instant) -> Option<&Denial> {
         // A limit that has changed is asked about.
@@ -249,50 +307,6 @@ impl Denial {
             _ => cost >= self.cost,
         };
         is_known.then(|| self.found.later(now))
-    }
-}
-
-impl Lease {
-    /// Never more than the limit would have admitted now, had nothing been charged ahead: what was
-    /// leased and would have come back by itself meanwhile is gone. While the limit is not full in
-    /// between, it does not matter when a request was charged for.
-    fn spend(&mut self, cost: u32, now: Instant) -> Option<Taken> {
-        // The server's clock is not later than that.
-        let at = self.found.taken.now.after(now.duration_since(self.found.sent));
-        let usable = match (self.found.counting, self.found.taken.standing) {
-            (Counting::Gcra(gcra), Standing::Arrival(arrival)) => {
-                gcra.ahead_in_requests(arrival, at)
-            }
-            (Counting::FixedWindow(_), Standing::Window(window)) if at < window.ends => u64::MAX,
-            (Counting::SlidingWindow(it), Standing::TwoWindows(both))
-                if at.0 < both.start.0 + it.window() =>
-            {
-                u64::MAX
-            }
-            _ => 0,
-        };
-        self.left = self.left.min(u32::try_from(usable).unwrap_or(u32::MAX));
-        if self.left == 0 {
-            // Of a lease that is over, who only looks learns nothing.
-            return None;
-        }
-        self.left = self.left.checked_sub(cost)?;
-        Some(self.taken(now))
-    }
-
-    /// Where the limit stands, as if what is left had not been charged.
-    fn taken(&self, now: Instant) -> Taken {
-        let taken = self.found.later(now);
-        let standing = self.found.counting.without(taken.standing, taken.now, self.left);
-        Taken { fits: true, standing, ..taken }
-    }
-}
-
-impl Found {
-    /// The same at a later moment.
-    fn later(&self, now: Instant) -> Taken {
-        let passed = now.saturating_duration_since(self.received);
-        Taken { now: Timestamp(self.taken.now.after(passed).0), ..self.taken }
     }
 }
 

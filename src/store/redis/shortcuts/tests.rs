@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use support::RedisServer;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::Store;
@@ -193,11 +195,46 @@ async fn a_lease_is_kept_unless_something_has_changed_of_its_own_place() {
     let other = Subject::Address([192, 0, 2, 2].into());
     for (subject, is_kept) in [(other, true), (charge.subject, false)] {
         let shortcuts = Shortcuts::default();
-        let leasing = shortcuts.begin_lease(place(&charge), now).unwrap();
+        let Step::Ask(leasing) = shortcuts.lease(&charge, now) else { panic!("nobody asks") };
         shortcuts.forget(&(rule.id, subject));
         leasing.keep(9, found);
         assert_eq!(shortcuts.known(&charge, now).is_some(), is_kept);
     }
+}
+
+/// Of two that are asked for at the same time, a message ends both.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "how long something is known for is counted here")]
+async fn what_changes_meanwhile_spoils_all_that_is_asked_for() {
+    let server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::per_day(1_000), |rule| rule.batch = 10);
+    let half = ada(&rule, 5);
+    let taken = store.ask(Take::one(Act::Charge, ada(&rule, 10))).await.unwrap()[0];
+    let now = Instant::now();
+    let found = Found { counting: rule.counting, taken, sent: now, received: now };
+    let shortcuts = Shortcuts::default();
+    let ask = || match shortcuts.lease(&half, now) {
+        Step::Ask(leasing) => leasing,
+        _ => panic!("there is room"),
+    };
+    let first = ask();
+    assert!(matches!(shortcuts.lease(&half, now), Step::Wait(_)));
+    shortcuts.forget(&place(&half));
+    let second = ask();
+    first.keep(5, found);
+    assert!(shortcuts.known(&half, now).is_none(), "it was asked for before");
+    second.keep(5, found);
+    assert!(shortcuts.known(&half, now).is_some());
+
+    let (first, _, second) = (ask(), shortcuts.lease(&half, now), ask());
+    first.keep(5, found);
+    // Of a place that was evicted and came again, nobody knows what changed before.
+    shortcuts.lock().places.clear();
+    shortcuts.forget(&place(&half));
+    shortcuts.lock().known(place(&half));
+    second.keep(5, found);
+    assert!(shortcuts.known(&half, now).is_none());
 }
 
 #[tokio::test]
@@ -264,18 +301,115 @@ async fn a_refusal_is_remembered_until_the_loss_of_redis_is_noticed() {
     panic!("it is remembered though nobody could end it");
 }
 
+/// As many at once take one each. How many are admitted, and how many scripts that takes.
+async fn at_once(
+    server: &RedisServer,
+    store: &Store,
+    rule: &Arc<Rule>,
+    callers: u32,
+) -> (u32, u64) {
+    let all = async {
+        let mut tasks = JoinSet::new();
+        for _ in 0..callers {
+            let (store, rule) = (store.clone(), rule.clone());
+            tasks.spawn(async move { u32::from(take(&store, &rule).await) });
+        }
+        tasks.join_all().await.into_iter().sum()
+    };
+    scripts(server, all).await
+}
+
+/// Whatever is left of a lease while the limit refuses is still spent.
 #[tokio::test]
-async fn concurrent_callers_share_one_lease() {
+async fn of_many_at_once_exactly_as_many_are_admitted_as_the_limit_has() {
+    for (limit, batch, callers) in [(500, 50, 1_000), (100, 10, 200), (95, 10, 200), (15, 10, 30)] {
+        for quota in [Quota::per_day(limit), Quota::per_day(limit).fixed_window()] {
+            for denies in [false, true] {
+                let server = RedisServer::start();
+                let store = store(&server).await;
+                let rule = rule(quota, |rule| (rule.batch, rule.denies) = (batch, denies));
+                let (admitted, _) = at_once(&server, &store, &rule, callers).await;
+                assert_eq!(admitted, limit, "{batch} at once, {denies}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_comes_while_a_lease_is_asked_for_shares_it() {
     let server = RedisServer::start();
     let store = store(&server).await;
-    let rule = rule(Quota::per_day(500), |rule| rule.batch = 50);
-    let mut callers = tokio::task::JoinSet::new();
-    for _ in 0..1_000 {
-        let (store, rule) = (store.clone(), rule.clone());
-        callers.spawn(async move { take(&store, &rule).await });
+    let rule = rule(Quota::per_day(100_000), |rule| rule.batch = 100);
+    let (admitted, ran) = at_once(&server, &store, &rule, 500).await;
+    assert_eq!(admitted, 500);
+    assert!(ran <= 50, "{ran} scripts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_one_key_ask_once_for_each_batch() {
+    let server = RedisServer::start();
+    let store = store(&server).await;
+    let rule = rule(Quota::per_day(100_000), |rule| rule.batch = 50);
+    let all = async {
+        let mut tasks = JoinSet::new();
+        for _ in 0..64 {
+            let (store, rule) = (store.clone(), rule.clone());
+            tasks.spawn(async move {
+                for _ in 0..100 {
+                    assert!(take(&store, &rule).await);
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        tasks.join_all().await;
+    };
+    let ((), ran) = scripts(&server, all).await;
+    assert!((128..=3 * 128).contains(&ran), "{ran} scripts for 6400 requests");
+}
+
+/// Whoever asks for a lease may leave, or be held up by something else.
+#[tokio::test]
+async fn nobody_waits_for_who_left_or_stands_still() {
+    for leaves in [true, false] {
+        let server = RedisServer::start();
+        let deadline = Duration::from_secs(2);
+        let store = Store::builder().deadline(deadline).connect(&server.url()).await.unwrap();
+        let rule = rule(Quota::per_day(100_000), |rule| rule.batch = 100);
+        // Messages arrive, so that nothing else is on its way.
+        let other = Charge::new(rule.clone(), Subject::Address([192, 0, 2, 2].into()), 1);
+        assert!(store.ask(Take::one(Act::Take, other)).await.unwrap()[0].fits);
+        server.pause();
+        let mut asker = Box::pin(take(&store, &rule));
+        assert!(asker.as_mut().now_or_never().is_none());
+        let mut waits = JoinSet::new();
+        let (other_store, other_rule) = (store.clone(), rule.clone());
+        waits.spawn(async move { take(&other_store, &other_rule).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let kept = (!leaves).then_some(asker);
+        server.resume();
+        let answered = tokio::time::timeout(deadline * 3 / 4, waits.join_all()).await;
+        assert_eq!(answered.expect("within its deadline"), [true], "{leaves}");
+        drop(kept);
     }
-    let admitted = callers.join_all().await.into_iter().filter(|fits| *fits).count();
-    assert!((450..=500).contains(&admitted), "{admitted} admitted");
+}
+
+#[tokio::test]
+async fn who_waits_is_answered_within_the_deadline_though_redis_hangs() {
+    let server = RedisServer::start();
+    let deadline = Duration::from_millis(400);
+    let store = Store::builder().deadline(deadline).connect(&server.url()).await.unwrap();
+    let rule = rule(Quota::per_day(100_000), |rule| rule.batch = 100);
+    server.pause();
+    let mut tasks = JoinSet::new();
+    for _ in 0..50 {
+        let (store, rule) = (store.clone(), rule.clone());
+        tasks.spawn(async move { store.ask(Take::one(Act::Take, ada(&rule, 1))).await });
+    }
+    let answered = tokio::time::timeout(deadline * 2, tasks.join_all()).await;
+    for answer in answered.expect("within the deadline, and what a busy machine adds") {
+        let error = answer.unwrap_err();
+        assert!(error.is_timeout() || error.is_unavailable(), "{error}");
+    }
 }
 
 proptest! {
@@ -316,5 +450,69 @@ proptest! {
             state => panic!("GCRA: {state:?}"),
         });
         prop_assert!(spent <= charged);
+    }
+    /// Two that were charged one after the other, and put together: the same.
+    #[test]
+    fn two_leases_admit_no_more_than_the_limit_would_have(
+        limit in 1u32..50, period_ms in 1u64..10_000, burst in 4u32..50,
+        batches in [2u32..25, 2u32..25], counts in 0..3,
+        gap in 0u64..2_000_000, before_joined in prop::collection::vec(0u64..200_000, 0..20),
+        between in prop::collection::vec(0u64..200_000, 0..20),
+        spends in prop::collection::vec(0u64..200_000, 0..10), others in 0u32..5, late in any::<bool>(),
+    ) {
+        let quota = Quota::new(limit, Duration::from_millis(period_ms)).burst(burst);
+        let window = Quota::new(burst, Duration::from_millis(period_ms));
+        let quota = [quota, window.aligned_window(), window.sliding_window()][counts as usize];
+        let start = 1_800_000_000_000_000;
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let began = Instant::now();
+        let at = |passed: u64| began + Duration::from_micros(passed);
+        let mut real = Key::new(quota.counting());
+        let mut reference = real.clone();
+        let mut charge = |reference: &mut Key, passed: u64, batch: u32| {
+            let taken = real.act(Act::Take, start + passed, batch, None);
+            let found = Found { counting: real.counting, taken, sent: at(passed), received: at(passed) };
+            // What others take is the limit's own business.
+            for _ in 0..others {
+                if real.act(Act::Take, start + passed, 1, None).fits {
+                    reference.act(Act::Charge, start + passed, 1, None);
+                }
+            }
+            taken.fits.then_some(Lease { left: batch, found })
+        };
+        let mut passed = 0;
+        let spend = |lease: &mut Lease, reference: &mut Key, passed: u64| {
+            lease.spend(1, at(passed)).is_none() || reference.take(start + passed, 1).allowed
+        };
+        let first = charge(&mut reference, 0, batches[0].min(burst));
+        let mut first = first.unwrap();
+        for step in before_joined {
+            passed += step;
+            prop_assert!(spend(&mut first, &mut reference, passed));
+        }
+        passed += gap;
+        let second = charge(&mut reference, passed, batches[1].min(burst));
+        let Some(mut second) = second else { return Ok(()) };
+        // The answer about the first may come after the second's was used.
+        for step in between {
+            passed += step;
+            let lease = if late { &mut second } else { &mut first };
+            prop_assert!(spend(lease, &mut reference, passed));
+        }
+        let (one, other) = if late { (first, second) } else { (second, first) };
+        let mut both = one.and(other, at(passed));
+        for step in spends {
+            passed += step;
+            prop_assert!(spend(&mut both, &mut reference, passed));
+        }
+        while both.spend(1, at(passed)).is_some() {
+            prop_assert!(reference.take(start + passed, 1).allowed);
+        }
+        // And what is charged in the store is never less than what the reference has charged.
+        let [spent, charged] = [reference, real].map(|mut key| {
+            let looked = key.act(Act::Peek, start + passed, 1, None);
+            key.counting.decide(&looked, 1).remaining
+        });
+        prop_assert!(charged <= spent, "{charged} left, and {spent}");
     }
 }
