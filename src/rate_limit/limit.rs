@@ -173,6 +173,9 @@ impl Limit {
     /// numbers have changed: processes tell each other by messages, for which each has one connection
     /// more. While these do not arrive, nothing is remembered. It takes a message's time until another
     /// process knows.
+    ///
+    /// Who is known to be refused by one of several limits is not asked about at the others. The answer
+    /// names only what is remembered: `Retry-After` is that limit's, though another may refuse for longer.
     pub fn deny_cache(self, is_on: bool) -> Limit {
         self.with(|settings| Arc::make_mut(&mut settings.rule).denies = is_on)
     }
@@ -193,6 +196,10 @@ impl Limit {
     /// [blocks](super::Limiter::block) or charges a [penalty](super::Limiter::penalty), or gives something
     /// back, has no lease from then on: what was left of it stays charged. In other processes that takes a
     /// message's time, and while messages do not arrive, until they do again.
+    ///
+    /// What a response says is left, as its `r`, is what this process knows: others may have spent of it
+    /// meanwhile. What code [peeks](super::Limiter::peek) at is what the store says, where the whole of a batch
+    /// is used.
     ///
     /// # Panics
     /// When `batch` is 0 or above the burst, or the quota is counted by a log or is a lockout: what was
