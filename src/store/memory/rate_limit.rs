@@ -81,7 +81,8 @@ fn found(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, now: Timestamp) -> 
 /// One limit alone: most often its state is changed where it is.
 fn one(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, ask: &Ask) -> Result<Taken, Full> {
     let rule = charge.rule.as_ref();
-    if let Some(slot) = found(part, charge, ask.now)
+    let found = found(part, charge, ask.now);
+    if let Some(slot) = found
         && let (state, expires) = part.slot(slot)
         && !matches!(state, State::Log(_))
     {
@@ -89,7 +90,7 @@ fn one(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, ask: &Ask) -> Result<
         *expires = ends.unwrap_or(*expires);
         return Ok(taken);
     }
-    let mut it = open(part, charge, ask)?;
+    let mut it = open(part, charge, ask, found)?;
     let taken = it.act(part, rule, ask);
     it.shelve(part, charge, ask.now);
     Ok(taken)
@@ -114,7 +115,11 @@ fn all<R: AsRef<Rule>>(
     let mut opened: SmallVec<[_; 4]> = take
         .charges
         .iter()
-        .map(|charge| open(&mut parts[part(charge)], charge, &ask(charge, take.act, now)))
+        .map(|charge| {
+            let part = &mut parts[part(charge)];
+            let found = found(part, charge, now);
+            open(part, charge, &ask(charge, take.act, now), found)
+        })
         .collect();
     let refuses = |charge: &Charge<R>| !charge.rule.as_ref().is_shadow;
     let any = |is: fn(&Result<Open, Full>) -> bool| {
@@ -162,9 +167,13 @@ enum Place {
 
 /// Looks at a limit, and whether what is asked of it can be done. A log that has no room for one more
 /// request stays as it is: without it, nothing would be counted.
-fn open(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, ask: &Ask) -> Result<Open, Full> {
+fn open(
+    part: &mut Part,
+    charge: &Charge<impl AsRef<Rule>>,
+    ask: &Ask,
+    found: Option<usize>,
+) -> Result<Open, Full> {
     let rule = charge.rule.as_ref();
-    let found = found(part, charge, ask.now);
     let mut place = match found {
         None => Place::Loose(rule.counting.unused(ask.now)),
         Some(slot) => match part.slot(slot).0 {
