@@ -1,5 +1,5 @@
-//! Three wrong passwords lock an account for a minute, then for five, then for half an hour. The right
-//! one costs nothing.
+//! Three wrong passwords lock an account for a minute, then for five, then for half an hour. The
+//! right one costs nothing.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,8 +33,8 @@ async fn log_in(
     Extension(address): Extension<IpAddr>,
     Form(form): Form<LogIn>,
 ) -> Result<&'static str, Response> {
-    // Each guess is taken before it is looked at: a thousand at once are a thousand takes. An address that
-    // has none left takes none from an account: it could lock out all of them.
+    // Each guess is taken before it is looked at: a thousand at once are a thousand takes. An
+    // address that has none left takes none from an account: it could lock out all of them.
     for (limit, key) in [
         (&limits.by_address, Key::from(address)),
         (&limits.by_account, Key::from(form.user.as_str())),

@@ -16,6 +16,7 @@ use common::{
     Served, assert_unavailable, away, eventually, field, fields, http_client, on_every_store,
     reason, redis_under, send, store_on, text, unique, within,
 };
+use futures_util::stream;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use support::{Proxy, RedisServer};
@@ -25,7 +26,7 @@ use tokio::time::{sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_redis_kit::rate_limit::{ConcurrencyLimitLayer, Fallback, Fields, Header, Limited};
 use tower_redis_kit::rate_limit::{MissingKey, WithoutKey};
-use tower_redis_kit::{Store, StoreError};
+use tower_redis_kit::{Store, StoreError, StoreLayer};
 
 on_every_store! {
     of_a_hundred_at_once_ten_are_let_in,
@@ -584,6 +585,23 @@ async fn with_redis_away_the_limit_goes_on_in_process_with_those_under_way() {
     drop(second);
     sleep(Duration::from_millis(100)).await;
     assert!(monitor.stop().iter().all(|command| command[0] != "ZREM"));
+}
+
+#[tokio::test]
+async fn with_redis_away_layers_of_one_name_count_together_on_one_store() {
+    let (store, other) = (away().await, away().await);
+    let hold = || get(async || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()));
+    let layer = limit(1);
+    let app = Router::new()
+        .route("/a", hold().layer(layer.clone()))
+        .route("/b", hold().layer(limit(1)))
+        .route("/elsewhere", hold().layer(layer.with_store(other)))
+        .layer(StoreLayer::new(store));
+    let ask = |path| send(&app, common::request("GET", path, &[("x-api-key", "k")]));
+    let first: Response<Body> = ask("/a").await;
+    let second: Response<Body> = ask("/b").await;
+    let elsewhere: Response<Body> = ask("/elsewhere").await;
+    assert_eq!([first.status(), second.status(), elsewhere.status()], [OK, LIMITED, OK]);
 }
 
 #[tokio::test]

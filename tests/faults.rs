@@ -1,9 +1,10 @@
 //! The matrix of faults: what goes wrong with a server, and what each layer does then.
 //!
 //! A row is a fault (`faults/rows.rs`), a column a layer under one of its policies, or a tool
-//! (`faults/columns.rs`). Each cell is a test, `row::column`; the cells of a row are run together, once,
-//! on one server, by whichever of its tests comes first. `docs/faults.md` is written from the same
-//! table. What is asserted of times is said at the constants in `faults/bench.rs` and `faults/stands.rs`.
+//! (`faults/columns.rs`). Each cell is a test, `row::column`; the cells of a row are run together,
+//! once, on one server, by whichever of its tests comes first. `docs/faults.md` is written from the
+//! same table. What is asserted of times is said at the constants in `faults/bench.rs` and
+//! `faults/stands.rs`.
 
 #![expect(clippy::disallowed_methods, reason = "what is tested is how much time passes")]
 

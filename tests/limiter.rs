@@ -262,6 +262,9 @@ async fn a_penalty_ends_a_lease_of_its_own_store_at_once() {
     let quota = Quota::per_day(100);
     let limit = Limit::new("api", quota, Header::new("x-api-key")).lease(20);
     let leased = app(limit, store.clone());
+    // Nothing is leased before messages arrive.
+    assert_eq!(status(&leased, "warm").await, 200);
+    tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(status(&leased, "k").await, 200);
     assert_eq!(store.limiter("api", quota).penalty("k", 1_000).await.unwrap(), 0);
     assert_eq!(status(&leased, "k").await, 429);

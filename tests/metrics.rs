@@ -13,11 +13,12 @@ use axum::routing::get;
 use common::{eventually, field, get as request_of, request, send, store_on, text};
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
+use http::request::Parts;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use support::RedisServer;
 use tower_redis_kit::cache::CacheLayer;
 use tower_redis_kit::rate_limit::{
-    ConcurrencyLimitLayer, Fallback, Header, Limit, Quota, RateLimitLayer,
+    ConcurrencyLimitLayer, Fallback, Header, Limit, Quota, RateLimitLayer, WithoutKey,
 };
 use tower_redis_kit::session::{Session, SessionError, SessionLayer};
 use tower_redis_kit::token::{self, InvalidToken, RevocationLayer, Token};
@@ -36,8 +37,8 @@ struct Recorded {
 }
 
 impl Recorded {
-    /// Everything since the last time, by `name{label=value,…}`: counts, and the number of times that
-    /// were taken.
+    /// Everything since the last time, by `name{label=value,…}`: counts, and the number of times
+    /// that were taken.
     fn take(&self) -> BTreeMap<String, u64> {
         let mut taken = BTreeMap::new();
         for (key, _, _, value) in self.snapshotter.snapshot().into_vec() {
@@ -154,6 +155,30 @@ fn a_shadow_and_a_limit_in_code_are_counted_like_any_other() {
                 ("{limit=live,outcome=limited}", 1),
                 ("{limit=next,outcome=allowed}", 1),
                 ("{limit=next,outcome=shadow_limited}", 1),
+            ],
+        );
+    });
+}
+
+#[test]
+fn who_is_refused_before_anything_is_counted_shows_too() {
+    recorded(async |recorded: Recorded| {
+        let limit = |name| {
+            let limit = Limit::new(name, Quota::per_hour(1), Header::new("x-api-key"));
+            limit.without_key(WithoutKey::Refuse)
+        };
+        let layer = RateLimitLayer::all([limit("next").shadow(), limit("live")]);
+        let layer = layer.block(|head: &Parts| head.headers.contains_key("x-bad"));
+        let app = Router::new().route("/", get(async || {}));
+        let app = app.layer(layer.with_store(Store::memory()));
+        assert_eq!(status(&app, "GET", "/", &[]).await, 403);
+        assert_eq!(status(&app, "GET", "/", &[("x-bad", "1"), ("x-api-key", "k")]).await, 403);
+        assert_counts(
+            &recorded.of(""),
+            &[
+                ("blocked_total{}", 1),
+                ("rate_limit_total{limit=live,outcome=without_key}", 1),
+                ("rate_limit_total{limit=next,outcome=shadow_limited}", 1),
             ],
         );
     });

@@ -225,8 +225,8 @@ async fn bytes_are_charged_at_the_end(store: Store) {
         .route("/sized", get(sized))
         .layer(RateLimitLayer::all(limit))
         .layer(StoreLayer::new(store.clone()));
-    // By a real server, which does not read an empty body, nor one after HEAD, nor beyond the length that
-    // is stated.
+    // By a real server, which does not read an empty body, nor one after HEAD, nor beyond the
+    // length that is stated.
     let served =
         Served::by(|listener| async move { axum::serve(listener, app).await.unwrap() }).await;
     let client = http_client();
@@ -462,6 +462,32 @@ async fn limits_are_chosen_by_route_and_method(store: Store) {
     assert_eq!(status(&app, of("GET", "/b")).await, 429, "the rest has one limit");
 }
 
+#[test]
+fn a_route_that_no_request_has_is_no_entry_of_a_table() {
+    let add = |route: &'static str| {
+        move || drop(RouteLimits::new().route(route, by_key("x", Quota::per_day(1))))
+    };
+    for (route, fix) in [
+        ("log-in", "a route is `/path` or `METHOD /path`"),
+        ("(POST) /x", "a route is `/path` or `METHOD /path`"),
+        ("post /x", "capital letters"),
+        ("ANY /x", "its path alone"),
+        ("POST /x ", "no space"),
+        ("GET /a GET /b", "no space"),
+        ("/x?y=1", "no query"),
+        ("/x#y", "no fragment"),
+        ("/users/:id", "`{name}`"),
+        ("/files/*rest", "`{*name}`"),
+    ] {
+        let panic = std::panic::catch_unwind(add(route)).expect_err(route);
+        let said = panic.downcast_ref::<String>().unwrap();
+        assert!(said.contains(fix) && said.contains(&format!("{route:?}")), "{said}");
+    }
+    for route in ["/", "/v1/users:batch", "/a/{id}/b/{*rest}", "PURGE /x", "POST  /x"] {
+        add(route)();
+    }
+}
+
 async fn a_tier_is_chosen_by_request(store: Store) {
     let (free, paid) = (by_key("free", Quota::per_day(1)), by_key("paid", Quota::per_day(3)));
     let layer = RateLimitLayer::by(move |head: &Parts| match head.headers.get("x-plan") {
@@ -575,12 +601,23 @@ async fn any_number_of_limits_is_one_command_on_one_subject() {
     }
 }
 
+/// Nothing is leased before the connection for messages stands.
+async fn leases(server: &RedisServer, app: &Router, key: &'static str) {
+    let is_leased = async || {
+        let before = server.count();
+        assert_eq!(status(app, keyed(key)).await, 200);
+        !server.count().since(&before).commands.contains_key("evalsha")
+    };
+    eventually("a lease is kept", is_leased).await;
+}
+
 #[tokio::test]
 async fn leases_and_remembered_refusals_take_no_command() {
     let server = RedisServer::start();
     let store = store_on(&server).await;
     let lease = by_key("lease", Quota::per_day(1_000)).lease(100);
     let leased = app(RateLimitLayer::all(lease), store.clone());
+    leases(&server, &leased, "first").await;
     let before = server.count();
     for _ in 0..500 {
         assert_eq!(status(&leased, keyed("k")).await, 200);
@@ -685,16 +722,12 @@ async fn a_lease_outlives_who_asked_for_it() {
     let store = store.connect(&server.url()).await.unwrap();
     let quota = Quota::per_day(1_000);
     let leased = app(RateLimitLayer::all(by_key("lease", quota).lease(100)), store.clone());
+    leases(&server, &leased, "first").await;
     server.pause();
     let hangs_up = status(&leased, keyed("k"));
     tokio::time::timeout(Duration::from_millis(50), hangs_up).await.unwrap_err();
     server.resume();
-    let is_leased = async || {
-        let before = server.count();
-        assert_eq!(status(&leased, keyed("k")).await, 200);
-        !server.count().since(&before).commands.contains_key("evalsha")
-    };
-    eventually("the lease is kept", is_leased).await;
+    leases(&server, &leased, "k").await;
     let left = left(&store, "lease", quota, "k").await;
     assert!((890..=900).contains(&left), "one batch, and what was asked for meanwhile: {left}");
 }

@@ -301,7 +301,8 @@ async fn a_cut_and_a_silent_network_are_a_gap() {
     assert_eq!(next(&mut orders).await, Some(Message::Gap));
     proxy.set_silent(true);
     publish(&other, "orders", 1).await;
-    // Nothing says that it is gone: it is asked within four seconds, and given up after as long again.
+    // Nothing says that it is gone: it is asked within four seconds, and given up after as long
+    // again.
     tokio::time::sleep(Duration::from_secs(9)).await;
     assert_nothing_waits(&mut orders);
     proxy.set_silent(false);

@@ -11,8 +11,8 @@ const ROUNDS: usize = 15;
 const SLICE: Duration = Duration::from_millis(40);
 const IN_A_ROW: usize = 16;
 
-/// Runs `once` over and over for a slice, in as many tasks; nanoseconds each. Each call is made when the
-/// one before it is done, as a connection's task makes them.
+/// Runs `once` over and over for a slice, in as many tasks; nanoseconds each. Each call is made
+/// when the one before it is done, as a connection's task makes them.
 async fn slice<F, Fut>(tasks: usize, once: &F) -> f64
 where
     F: Fn() -> Fut + Clone + Send + 'static,

@@ -39,8 +39,8 @@ pin_project! {
     }
 }
 
-/// At most two frames: one that made the body as long as stated, and what came after it all the same.
-/// In place, because every hit has one.
+/// At most two frames: one that made the body as long as stated, and what came after it all the
+/// same. In place, because every hit has one.
 struct Ahead<E> {
     first: Option<Result<Frame<Bytes>, E>>,
     second: Option<Result<Frame<Bytes>, E>>,

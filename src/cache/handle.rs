@@ -30,8 +30,8 @@ impl Cache {
     /// # Ok(()) }
     /// ```
     ///
-    /// On Redis it takes two round trips, and two more for every 500 responses. In process it looks at
-    /// every stored response.
+    /// On Redis it takes two round trips, and two more for every 500 responses. In process it looks
+    /// at every stored response.
     ///
     /// # Errors
     /// When the store cannot answer; some of the responses may be gone then. Purge again.

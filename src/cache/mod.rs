@@ -39,10 +39,10 @@
 //!
 //! # What is stored
 //! Answers to `GET` of a status that may be reused, whose lifetime is stated by `s-maxage`,
-//! `max-age` or `Expires`, without `no-store`, `no-cache`, `private`, `Vary: *` or `Set-Cookie`, for
-//! requests without `no-store`. With `Authorization` in the request, only with `public`, `s-maxage`
-//! or `must-revalidate`; after the handler looked at a [session](crate::session), only with
-//! `public`. `Vary` is kept to. Whatever is in doubt is not stored.
+//! `max-age` or `Expires`, without `no-store`, `no-cache`, `private`, `Vary: *` or `Set-Cookie`,
+//! for requests without `no-store`. With `Authorization` in the request, only with `public`,
+//! `s-maxage` or `must-revalidate`; after the handler looked at a [session](crate::session), only
+//! with `public`. `Vary` is kept to. Whatever is in doubt is not stored.
 //!
 //! What is stored answers `GET` and `HEAD`, also with 304 for `If-None-Match` and
 //! `If-Modified-Since`. A request that changes something (any unsafe method) drops what is stored
@@ -64,9 +64,10 @@
 //!
 //! # Security
 //! A response is stored under its host, path and query, as they came to the
-//! [`StoreLayer`](crate::StoreLayer): keep that outside of nested routers, which cut their prefix off.
-//! A request with content is never answered from the cache, nor its answer stored. Behind a proxy, let only the hosts
-//! that you serve pass: each made-up `Host` is an entry of its own, though a short-lived one.
+//! [`StoreLayer`](crate::StoreLayer): keep that outside of nested routers, which cut their prefix
+//! off. A request with content is never answered from the cache, nor its answer stored. Behind a
+//! proxy, let only the hosts that you serve pass: each made-up `Host` is an entry of its own,
+//! though a short-lived one.
 
 mod body;
 mod extract;

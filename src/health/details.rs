@@ -14,9 +14,9 @@ use crate::policy::monitoring::{Demands, assess};
 
 /// A page about one store: how it is doing, and what somebody should do about it.
 ///
-/// The server is asked once a second at most, however many look: one `INFO` for a flood of requests.
-/// A reading is the newest there is, with its age; while the server is away, the last one that there
-/// was. Rates are of the time since the reading before.
+/// The server is asked once a second at most, however many look: one `INFO` for a flood of
+/// requests. A reading is the newest there is, with its age; while the server is away, the last one
+/// that there was. Rates are of the time since the reading before.
 ///
 /// The page's `status` is `ok`, `warning`, `critical` or `down`: see [`Status`]. Each of its
 /// `findings` is a [`Finding`](super::Finding), whose text names what to do. The response is 503
@@ -45,8 +45,8 @@ use crate::policy::monitoring::{Demands, assess};
 ///
 /// # Access lists
 /// It needs `INFO` and `PING`; a user that may not is answered 200, with a finding in the place of
-/// the details. `CONFIG GET save` tells whether snapshots are due; it is tried once a connection, and
-/// where it is refused that is judged by what comes of it.
+/// the details. `CONFIG GET save` tells whether snapshots are due; it is tried once a connection,
+/// and where it is refused that is judged by what comes of it.
 ///
 /// # Cancel safety
 /// A client that leaves makes nobody ask more often.

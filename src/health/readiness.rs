@@ -11,12 +11,12 @@ use super::report::StoreState;
 use super::{PageBody, answer};
 use crate::Store;
 
-/// A page that says whether this process should be sent requests: 503 while a store is away that its
-/// routes need.
+/// A page that says whether this process should be sent requests: 503 while a store is away that
+/// its routes need.
 ///
 /// It asks the stores what they know of themselves and no server, so it answers in microseconds,
-/// also while Redis hangs. A store notices a hanging server after three missed deadlines in a row, of
-/// calls or of the heartbeat that there is every few seconds anyway.
+/// also while Redis hangs. A store notices a hanging server after three missed deadlines in a row,
+/// of calls or of the heartbeat that there is every few seconds anyway.
 ///
 /// ```
 /// use http::{Request, StatusCode};

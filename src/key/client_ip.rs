@@ -31,9 +31,10 @@ use super::{Addresses, Key, KeyError, KeyExtractor, RequestMatcher, peer};
 /// ```
 ///
 /// # Security
-/// A proxy that passes on what it was sent and appends nothing lets everybody pretend to be anybody.
-/// Check what yours do, and that none but them can reach the service. Of the two headers only the
-/// one that was chosen is looked at: a proxy that knows one of them lets the other through as it came.
+/// A proxy that passes on what it was sent and appends nothing lets everybody pretend to be
+/// anybody. Check what yours do, and that none but them can reach the service. Of the two headers
+/// only the one that was chosen is looked at: a proxy that knows one of them lets the other through
+/// as it came.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ClientIp {
@@ -53,7 +54,7 @@ const MOST_HOPS: usize = 32;
 
 impl ClientIp {
     /// Behind proxies that are known by address: the first address from the right that is none of
-    /// theirs, beginning with the peer.
+    /// theirs, beginning with the peer. Where all are, the leftmost has asked for itself.
     ///
     /// Takes texts, or [`Addresses`] that were read from the configuration.
     ///

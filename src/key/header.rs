@@ -7,7 +7,8 @@ use http::{HeaderName, HeaderValue};
 use super::{Key, KeyError, KeyExtractor, RequestMatcher};
 use crate::store::keys::Fingerprint;
 
-/// By the value of a header, such as an API key. A request without it has no key.
+/// By the value of a header, such as an API key. A request without it, or with an empty one, has no
+/// key.
 ///
 /// The value is only used as a fingerprint: it is in no key and no log. If the header is there
 /// several times, the first counts, which is what a handler gets by `headers.get(name)`.
@@ -24,7 +25,10 @@ use crate::store::keys::Fingerprint;
 ///
 /// # Security
 /// A client that sends another value is another caller. Count by what is known to be an API key of
-/// yours: put the limit inside of what checks it, or a limit [by address](super::ClientIp) around it.
+/// yours: put the limit inside of what checks it, or a limit [by address](super::ClientIp) around
+/// it. An address that a proxy writes into a header of its own, such as `CF-Connecting-IP`, is
+/// better read by a closure that gives an `IpAddr`: as a text, each address of a customer's network
+/// would be a caller by itself.
 #[derive(Clone, Debug)]
 pub struct Header {
     name: HeaderName,
@@ -68,7 +72,7 @@ impl Header {
 
 impl KeyExtractor for Header {
     fn key(&self, head: &Parts) -> Result<Option<Key>, KeyError> {
-        Ok(self.value(head).map(Key::named))
+        Ok(self.value(head).filter(|value| !value.is_empty()).map(Key::named))
     }
 }
 
@@ -120,6 +124,8 @@ mod tests {
         assert!(!matches(&[""], &[""]));
         assert!(!matches(&["", "k"], &[]));
         assert!(matches(&["", "k"], &["k"]));
+        let head = Request::get("/").header("x-api-key", "").body(()).unwrap().into_parts().0;
+        assert_eq!(Header::new("x-api-key").key(&head), Ok(None));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use http::request::Parts;
 use http::{HeaderValue, Method};
 
+use super::{KeyError, KeyExtractor};
 use crate::store::keys::{Fingerprint, Subject};
 
 /// Who a limit counts: everything with the same key shares a quota.
@@ -17,6 +19,7 @@ use crate::store::keys::{Fingerprint, Subject};
 /// | [`SessionField`](crate::session::SessionField), [`TokenSubject`](crate::token::TokenSubject) | [`Key::named`] |
 /// | [`MatchedRoute`](super::MatchedRoute), [`ByMethod`](super::ByMethod) | [`Key::route`], [`Key::method`] |
 /// | a tuple of extractors | [`Key::all`] |
+/// | a key, as the extractor of one quota for everybody | itself |
 ///
 /// ```
 /// use tower_redis_kit::rate_limit::Key;
@@ -86,8 +89,7 @@ impl Key {
     /// ```
     /// use tower_redis_kit::rate_limit::Key;
     ///
-    /// let user = 7;
-    /// assert_eq!(Key::named(user.to_string()), Key::named("7"));
+    /// assert_eq!(Key::named("7"), Key::from(7));
     /// ```
     #[must_use]
     pub fn named(name: impl AsRef<[u8]>) -> Key {
@@ -205,10 +207,29 @@ impl From<String> for Key {
     }
 }
 
+macro_rules! from_numbers {
+    ($($number:ty),+) => { $(
+        /// By [`Key::named`], of its decimal digits.
+        impl From<$number> for Key {
+            fn from(number: $number) -> Key {
+                Key::named(number.to_string())
+            }
+        }
+    )+ };
+}
+from_numbers!(u32, u64, u128, i32, i64);
+
 /// By [`Key::named`].
 impl From<HeaderValue> for Key {
     fn from(value: HeaderValue) -> Key {
         Key::named(value)
+    }
+}
+
+/// Everybody has this key, and shares one quota.
+impl KeyExtractor for Key {
+    fn key(&self, _: &Parts) -> Result<Option<Key>, KeyError> {
+        Ok(Some(*self))
     }
 }
 
@@ -225,6 +246,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_number_is_named_by_its_digits() {
+        let keys = [Key::from(7), Key::from(7_u64), Key::from(7_u32), Key::from(7_u128)];
+        assert_eq!(keys, [Key::named("7"); 4]);
+        assert_eq!(Key::from(-7_i64), Key::named("-7"));
+    }
+
+    #[test]
+    fn a_key_is_everybodys() {
+        let head = http::Request::new(()).into_parts().0;
+        assert_eq!(Key::named("all").key(&head), Ok(Some(Key::named("all"))));
+    }
 
     fn keys() -> impl Strategy<Value = Key> {
         let leaf = prop_oneof![

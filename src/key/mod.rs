@@ -1,5 +1,5 @@
-//! Who is asking: from a request's head to a key. Layers count by it, and some add a key of their own:
-//! they know this folder, and it knows none of them.
+//! Who is asking: from a request's head to a key. Layers count by it, and some add a key of their
+//! own: they know this folder, and it knows none of them.
 
 mod addresses;
 mod client_ip;

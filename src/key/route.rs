@@ -6,7 +6,8 @@ use crate::axum_parts;
 /// By the route that axum has found, as its pattern: `/users/{id}` is one for all ids.
 ///
 /// Where axum has found none there is no key: for a fallback, in a layer around the whole router
-/// and not by `Router::layer`, and without the feature `axum`.
+/// and not by `Router::layer`, outside of a service that was nested by `nest_service`, and without
+/// the feature `axum`.
 ///
 /// ```
 /// use axum::{Router, body::Body, routing::get};

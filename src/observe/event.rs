@@ -7,6 +7,7 @@ const STORE_UP: &str = "tower_redis_kit_store_up";
 const CONNECTIONS: &str = "tower_redis_kit_connections_total";
 const CONNECTION_FAILURES: &str = "tower_redis_kit_connection_failures_total";
 const RATE_LIMIT: &str = "tower_redis_kit_rate_limit_total";
+const BLOCKED: &str = "tower_redis_kit_blocked_total";
 const PERMITS_LOST: &str = "tower_redis_kit_permits_lost_total";
 const SESSIONS: &str = "tower_redis_kit_sessions_total";
 const TOKENS: &str = "tower_redis_kit_tokens_total";
@@ -33,6 +34,8 @@ words! {
         Limited => "limited",
         /// A shadow would have refused it.
         ShadowLimited => "shadow_limited",
+        /// It has no key, and the limit lets nobody pass without.
+        WithoutKey => "without_key",
         /// By this process, because the store could not answer.
         AllowedHere => "allowed_here",
         LimitedHere => "limited_here",
@@ -104,6 +107,12 @@ pub(crate) fn rate_limit(limit: &Arc<str>, outcome: Limit) {
     let outcome = outcome.word();
     tracing::debug!(%limit, outcome, "rate limit");
     count(RATE_LIMIT, [("limit", name(limit)), ("outcome", word(outcome))]);
+}
+
+/// A list that holds for all limits of a layer refuses a request.
+pub(crate) fn blocked() {
+    tracing::debug!("a block-list refuses");
+    count(BLOCKED, []);
 }
 
 /// A request goes on without its permit: the lease ran out, and others have them all.

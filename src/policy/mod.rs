@@ -14,8 +14,8 @@ pub(crate) mod session;
 mod time;
 
 pub(crate) use digest::digest;
-pub use limiting::Quota;
 #[cfg(feature = "time-zones")]
 pub use limiting::UnknownTimeZone;
+pub use limiting::{InvalidQuota, Quota};
 pub use log_id::{InvalidLogId, LogId};
 pub(crate) use time::{Timestamp, micros};

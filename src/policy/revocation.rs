@@ -43,7 +43,8 @@ impl Validity {
 
     /// A token without an issue time is covered by every revocation of its subject: it cannot show
     /// that it came later. One issued at the very instant of the revocation is covered as well, so
-    /// that a token of the same second (RFC 7519 `iat` often has no finer resolution) cannot slip by.
+    /// that a token of the same second (RFC 7519 `iat` often has no finer resolution) cannot slip
+    /// by.
     pub(crate) fn is_revoked(&self, revocations: Revocations) -> bool {
         let by_subject = revocations
             .subject_until

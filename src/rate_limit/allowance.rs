@@ -33,8 +33,8 @@ impl Allowance {
         self.decision.remaining
     }
 
-    /// Until the same would be allowed: zero when it was, and `None` when no waiting will help, as it
-    /// costs more than there ever is.
+    /// Until the same would be allowed: zero when it was, and `None` when no waiting will help, as
+    /// it costs more than there ever is.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.decision.retry_after
@@ -53,7 +53,8 @@ impl Allowance {
         self.decision.is_blocked
     }
 
-    /// The refusal as an error: the response that a layer would have given, for `?` in a handler.
+    /// The refusal as an error, for `?` in a handler: the response that a layer would have given,
+    /// but for the `RateLimit` fields, which are a layer's.
     ///
     /// ```
     /// use axum::response::{IntoResponse, Response};

@@ -54,8 +54,8 @@ pub(super) fn document(limited: &Limited) -> Bytes {
     serde_json::to_vec(&problem).unwrap_or_default().into()
 }
 
-/// The documents of a limit that refuses alone, of which each is made once: whoever attacks should not
-/// be answered at greater cost than others.
+/// The documents of a limit that refuses alone, of which each is made once: whoever attacks should
+/// not be answered at greater cost than others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Documents([OnceLock<Bytes>; 3]);
 

@@ -117,7 +117,7 @@ impl<B: Body> Body for LimitBody<B> {
             Content::Inner { body } => {
                 let is_over = body.is_end_stream();
                 if let (true, Tail::Settlement(settlement)) = (is_over, &self.tail) {
-                    settlement.is_empty();
+                    settlement.note_empty();
                 }
                 is_over
             }

@@ -115,8 +115,8 @@ where
     }
 }
 
-/// Limits that can be changed while the service runs: on a signal, from an admin page, by a watch on a
-/// file.
+/// Limits that can be changed while the service runs: on a signal, from an admin page, by a watch
+/// on a file.
 ///
 /// Clones share the limits: one goes to the layer, another stays with whoever changes them.
 ///
@@ -134,9 +134,13 @@ where
 ///   worth fewer requests. A smaller burst makes it no later than that burst allows, so that nobody
 ///   waits longer than a caller who has just used up the new limit.
 /// - A fixed window keeps its count and its end, but ends no later than a new one would.
-/// - A sliding window keeps both counts; the log, its entries.
+/// - A sliding window keeps both counts, and the log its entries, as far as they are of the new
+///   period: a shorter one can drop them at once.
 /// - A lockout keeps its attempts, and ends no later than the new step would.
 /// - Another algorithm, or another name, begins anew.
+///
+/// What ends sooner by the new numbers does so as of the first request that meets them. To
+/// [`peek`](super::Limiter::peek) by other numbers changes nothing.
 #[derive(Clone, Debug)]
 pub struct LiveLimits(Arc<ArcSwap<Limits>>);
 
@@ -179,7 +183,9 @@ impl ChooseLimits for LiveLimits {
 /// ```
 ///
 /// The route is axum's `MatchedPath` (feature `axum`), which is there in layers of the router and of
-/// its routes. Without it, the request's path has to be the same letter for letter.
+/// its routes, but not outside of what was nested by `nest_service`. Without it, the request's path
+/// has to be the same letter for letter; so what is not to be without any limit has one by
+/// [`otherwise`](RouteLimits::otherwise).
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct RouteLimits {
@@ -199,22 +205,17 @@ impl RouteLimits {
         RouteLimits::default()
     }
 
-    /// Limits of a route, `/log-in`, or of one method on it, `POST /log-in`, which goes first. Those of
-    /// `GET` are of `HEAD` too, which the same handler answers, unless it has its own.
+    /// Limits of a route, `/log-in`, or of one method on it, `POST /log-in`, which goes first.
+    /// Those of `GET` are of `HEAD` too, which the same handler answers, unless it has its own.
     ///
     /// # Panics
-    /// When `route` is neither, or two limits have one name.
+    /// When `route` is neither, or none that a request could have, such as `post /log-in` or
+    /// `/users/:id`; or when two limits have one name.
     pub fn route(mut self, route: &str, limits: impl Into<Limits>) -> RouteLimits {
-        let (method, path) = match route.split_once(' ') {
-            Some((method, path)) => (Some(method), path.trim_start()),
-            None => (None, route),
+        let (method, path) = match parse(route) {
+            Ok(parsed) => parsed,
+            Err(fix) => panic!("{fix} (got {route:?})"),
         };
-        assert!(path.starts_with('/'), "a route is `/path` or `METHOD /path` (got {route:?})");
-        let method = method.map(|method| {
-            let method = Method::from_bytes(method.as_bytes());
-            method
-                .unwrap_or_else(|_| panic!("a route is `/path` or `METHOD /path` (got {route:?})"))
-        });
         let on_route = self.routes.entry(path.into()).or_default();
         match method {
             Some(method) => on_route.by_method.insert(0, (method, limits.into())),
@@ -231,6 +232,35 @@ impl RouteLimits {
         self.otherwise = Some(limits.into());
         self
     }
+}
+
+/// What no request ever meets would be no limit, and nobody would notice.
+fn parse(route: &str) -> Result<(Option<Method>, &str), &'static str> {
+    let (method, path) = match route.split_once(' ') {
+        Some((method, path)) => (Some(method), path.trim_start()),
+        None => (None, route),
+    };
+    if !path.starts_with('/') {
+        return Err("a route is `/path` or `METHOD /path`");
+    }
+    if path.contains(|it: char| it.is_whitespace() || it == '?' || it == '#') {
+        return Err("a route has no space, no query and no fragment");
+    }
+    if path.split('/').any(|segment| segment.starts_with([':', '*'])) {
+        return Err("a part of a route that may be anything is `{name}`, and its rest `{*name}`");
+    }
+    let method = match method {
+        Some("ANY") => return Err("a route of any method is its path alone"),
+        Some(method) if method.contains(|it: char| it.is_ascii_lowercase()) => {
+            return Err("methods are written in capital letters");
+        }
+        Some(method) => match Method::from_bytes(method.as_bytes()) {
+            Ok(method) => Some(method),
+            Err(_) => return Err("a route is `/path` or `METHOD /path`"),
+        },
+        None => None,
+    };
+    Ok((method, path))
 }
 
 impl ChooseLimits for RouteLimits {

@@ -30,8 +30,8 @@ pub enum Fields {
     #[default]
     #[doc(alias = "Draft10")]
     Draft11,
-    /// `RateLimit-Policy: 100;w=60`, a list, and `RateLimit: limit=100, remaining=99, reset=1` of the
-    /// limit that is closest to being used up.
+    /// `RateLimit-Policy: 100;w=60`, a list, and `RateLimit: limit=100, remaining=99, reset=1` of
+    /// the limit that is closest to being used up.
     Draft7,
     /// `RateLimit-Policy: 100;w=60`, a list, and `RateLimit-Limit`, `RateLimit-Remaining` and
     /// `RateLimit-Reset` of the limit that is closest to being used up.

@@ -67,6 +67,7 @@ impl LimitGate {
             return Ok(LimitGate::pass(settings, head));
         }
         if settings.blocked.as_ref().is_some_and(|blocked| blocked.matches(head)) {
+            observe::blocked();
             return Err(Refusal::Blocked);
         }
         let Some(limits) = settings.limits.choose(head) else {

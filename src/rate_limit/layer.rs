@@ -43,8 +43,8 @@ impl RateLimitLayer {
 
     /// Several limits in one decision: ten a second and a thousand an hour, by address and by user.
     /// When one refuses, none is charged; the answer names every one that is used up. One command
-    /// and one round trip on Redis, whatever their number; on a cluster, one for each subject, all at
-    /// the same time.
+    /// and one round trip on Redis, whatever their number; on a cluster, one for each subject, all
+    /// at the same time.
     ///
     /// ```
     /// use tower_redis_kit::rate_limit::{Limit, PeerIp, Quota, RateLimitLayer};
@@ -61,8 +61,8 @@ impl RateLimitLayer {
         RateLimitLayer::with_choice(Choice::All(limits.into()))
     }
 
-    /// Limits that are chosen for each request: by route ([`RouteLimits`](super::RouteLimits)), by what its
-    /// caller has paid for (a closure), or changed while the service runs
+    /// Limits that are chosen for each request: by route ([`RouteLimits`](super::RouteLimits)), by
+    /// what its caller has paid for (a closure), or changed while the service runs
     /// ([`LiveLimits`](super::LiveLimits)).
     ///
     /// ```
@@ -105,11 +105,12 @@ impl RateLimitLayer {
         self.with(|settings| settings.fields = fields)
     }
 
-    /// Tells clients by `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` as well.
+    /// Tells clients by `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` as
+    /// well.
     ///
-    /// They are of one limit: that with the least remaining and, of these, the latest reset, also of
-    /// layers inside of this one. The reset is a number of seconds from now, and no time of day as
-    /// some services send: until the whole quota is there again or, when refused, until the
+    /// They are of one limit: that with the least remaining and, of these, the latest reset, also
+    /// of layers inside of this one. The reset is a number of seconds from now, and no time of day
+    /// as some services send: until the whole quota is there again or, when refused, until the
     /// request may be repeated.
     pub fn legacy_fields(self) -> RateLimitLayer {
         self.with(|settings| settings.legacy_fields = true)

@@ -83,9 +83,11 @@ pub enum Unit {
 impl Limit {
     /// A limit of this name and quota for each key.
     ///
-    /// Limits of the same name share their counts, also among processes on one Redis. The key is
-    /// [`ClientIp`](super::ClientIp) or [`PeerIp`](super::PeerIp), a [`Header`](super::Header), a session's or
-    /// token's, a closure from the request's head, or a tuple of these.
+    /// Limits of the same name that count in the same way share their counts, also among processes
+    /// on one Redis, and each reads them by the numbers of its own quota: give limits of different
+    /// quotas different names, unless one is to take the other's place. The key is
+    /// [`ClientIp`](super::ClientIp) or [`PeerIp`](super::PeerIp), a [`Header`](super::Header), a
+    /// session's or token's, a closure from the request's head, or a tuple of these.
     ///
     /// # Panics
     /// When `name` is empty, longer than 64 bytes, or has a byte other than letters, digits, `-`,
@@ -138,21 +140,27 @@ impl Limit {
     ///     .settle(|done: &Finished| u32::from(done.status().is_client_error()));
     /// ```
     ///
-    /// Reserving first leaves no hole: a hundred guesses at once are a hundred reservations, of which
-    /// the quota admits its number, and not a hundred looks at a count that is still low.
+    /// Reserving first leaves no hole: a hundred guesses at once are a hundred reservations, of
+    /// which the quota admits its number, and not a hundred looks at a count that is still low.
     ///
-    /// What is more than was reserved is charged though it may not fit. What is less goes back, unless
-    /// the client hung up, the handler failed with an error, or this process died: then what was
-    /// reserved stays charged. (Who hangs up before anything of the content was asked for is settled, unless
-    /// [its length](Finished::bytes) matters.) A GCRA limit forgets what is charged beyond its whole burst: reserve as
-    /// much as a request may cost, or count in [windows](Quota::fixed_window).
+    /// What is more than was reserved is charged though it may not fit. What is less goes back,
+    /// unless the client hung up, the handler failed with an error, or this process died: then what
+    /// was reserved stays charged. (Who hangs up before anything of the content was asked for is
+    /// settled, unless [its length](Finished::bytes) matters.) A GCRA limit forgets what is charged
+    /// beyond its whole burst: reserve as much as a request may cost, or count in
+    /// [windows](Quota::fixed_window).
+    ///
+    /// `settle` runs where the response ends, which may be anywhere: it must not wait. What
+    /// [`charged`](Finished::charged) says is `None` if the handler had not got so far. If it
+    /// panics, what was reserved stays charged.
     ///
     /// # Panics
     /// When the limit is [leased](Limit::lease).
     pub fn settle(self, settle: impl Fn(&Finished) -> u32 + Send + Sync + 'static) -> Limit {
         let settles = self.with(|settings| {
             settings.settle = Some(Arc::new(settle));
-            // Some other layer of the same name may remember whom it refused, or have leased something.
+            // Some other layer of the same name may remember whom it refused, or have leased
+            // something.
             Arc::make_mut(&mut settings.rule).tells = true;
         });
         settles.checked()
@@ -160,8 +168,8 @@ impl Limit {
 
     /// Decides and counts, but refuses nobody: to try a limit out before it is one.
     ///
-    /// What it would have refused shows in events and [metrics](crate#features), and in no response. That
-    /// includes who has no key, and everybody while the store cannot answer.
+    /// What it would have refused shows in events and [metrics](crate#features), and in no
+    /// response. That includes who has no key, and everybody while the store cannot answer.
     pub fn shadow(self) -> Limit {
         self.with(|settings| Arc::make_mut(&mut settings.rule).is_shadow = true)
     }
@@ -170,40 +178,53 @@ impl Limit {
     /// command on Redis. Off unless set; on the in-process store it changes nothing.
     ///
     /// It is not wrong after something was given back, a limit was reset, opened or shut, or its
-    /// numbers have changed: processes tell each other by messages, for which each has one connection
-    /// more. While these do not arrive, nothing is remembered. It takes a message's time until another
-    /// process knows.
+    /// numbers have changed: processes tell each other by messages, for which each has one
+    /// connection more. While these do not arrive, nothing is remembered. It takes a message's time
+    /// until another process knows. Redis' user needs `PUBLISH` and `SUBSCRIBE` for the channel
+    /// `limits-changed`, after the store's prefix and a colon.
     ///
-    /// Who is known to be refused by one of several limits is not asked about at the others. The answer
-    /// names only what is remembered: `Retry-After` is that limit's, though another may refuse for longer.
+    /// That a key is deleted by somebody else, or all by `FLUSHALL`, is not noticed: a refusal is
+    /// then remembered for up to 60 seconds.
+    ///
+    /// Who is known to be refused by one of several limits is not asked about at the others. The
+    /// answer names only what is remembered: `Retry-After` is that limit's, though another may
+    /// refuse for longer.
     pub fn deny_cache(self, is_on: bool) -> Limit {
         self.with(|settings| Arc::make_mut(&mut settings.rule).denies = is_on)
     }
 
-    /// Takes `batch` at once from Redis and spends it in this process, so that most requests cost no
-    /// command. 1, which is not to, unless set; on the in-process store it changes nothing.
+    /// Takes `batch` at once from Redis and spends it in this process, so that most requests cost
+    /// no command. 1, which is not to, unless set; on the in-process store it changes nothing.
     ///
-    /// The limit is never exceeded. What a process has taken and does not spend is missing elsewhere: at
-    /// most one batch for each process and key, which with GCRA comes back at the quota's rate, and with
-    /// windows when the window ends. So a batch should be small beside the limit, divided by the number
-    /// of processes. Near the limit requests are asked for one by one.
+    /// The limit is never exceeded. What a process has taken and does not spend is missing
+    /// elsewhere: at most one batch for each process and key, which with GCRA comes back at the
+    /// quota's rate, and with windows when the window ends. So a batch should be small beside the
+    /// limit, divided by the number of processes. Near the limit requests are asked for one by one.
     ///
-    /// Requests of a key that come at the same time share what one of them asks for, and of several batches
-    /// no more are asked for than they need. Nobody waits for another one's longer than half the store's
-    /// deadline, nor for one who has left.
+    /// Requests of a key that come at the same time share what one of them asks for, and of several
+    /// batches no more are asked for than they need. Nobody waits for another one's longer than
+    /// half the store's deadline, nor for one who has left; what these do not spend is for who
+    /// comes next.
     ///
     /// It takes part where a request meets no other limit in the same decision. A key that somebody
-    /// [blocks](super::Limiter::block) or charges a [penalty](super::Limiter::penalty), or gives something
-    /// back, has no lease from then on: what was left of it stays charged. In other processes that takes a
-    /// message's time, and while messages do not arrive, until they do again.
+    /// [blocks](super::Limiter::block) or charges a [penalty](super::Limiter::penalty), or gives
+    /// something back, has no lease from then on: what was left of it stays charged. Other
+    /// processes are told by messages as for [`deny_cache`](Limit::deny_cache), and Redis' user
+    /// needs the same for it. While these do not arrive, which includes the first moment of a
+    /// process, requests are asked for one by one, and what was leased before is spent. That a key
+    /// is deleted by somebody else, or all by `FLUSHALL`, is not noticed: a lease is spent still.
     ///
-    /// What a response says is left, as its `r`, is what this process knows: others may have spent of it
-    /// meanwhile. What code [peeks](super::Limiter::peek) at is what the store says, where the whole of a batch
-    /// is used.
+    /// When the numbers of a limit [change](super::LiveLimits), what was leased by the old ones
+    /// stays charged. Limits of one name and different numbers in one process have a batch each, of
+    /// up to four such limits.
+    ///
+    /// What a response says is left, as its `r`, is what this process knows: others may have spent
+    /// of it meanwhile. What code [peeks](super::Limiter::peek) at is what the store says, where
+    /// the whole of a batch is used.
     ///
     /// # Panics
-    /// When `batch` is 0 or above the burst, or the quota is counted by a log or is a lockout: what was
-    /// charged cannot be spent later there without exceeding them. And when the limit
+    /// When `batch` is 0 or above the burst, or the quota is counted by a log or is a lockout: what
+    /// was charged cannot be spent later there without exceeding them. And when the limit
     /// [settles](Limit::settle): what is given back ends a lease.
     pub fn lease(self, batch: u32) -> Limit {
         let quota = self.settings.quota;

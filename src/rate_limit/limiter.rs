@@ -12,9 +12,9 @@ use crate::{Store, StoreError};
 
 /// A limit to ask in code: in handlers, at log-ins, in what runs in the background.
 ///
-/// It counts together with a [`Limit`](super::Limit) of the same name and way to count, so this is also how
-/// an administrator looks at, opens or shuts what a layer limits: by the same [`Key`], which is made of a
-/// name or an address.
+/// It counts together with a [`Limit`](super::Limit) of the same name and way to count, so this is
+/// also how an administrator looks at, opens or shuts what a layer limits: by the same [`Key`],
+/// which is made of a name or an address.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,10 +39,11 @@ use crate::{Store, StoreError};
 ///
 /// In a handler a refusal becomes a response by [`Allowance::or_limited`].
 ///
-/// A handle, cheap to clone, and as good when it is made for each request: whoever asks a store and its
-/// clones for the same name and quota counts together, also what is counted in this process while the store is
-/// away. That is so for 1,024 names and quotas at the same time; of more, the one that was used longest ago
-/// begins anew, so a name should not come from a request: that is what a [`Key`] is for.
+/// A handle, cheap to clone, and as good when it is made for each request: whoever asks a store and
+/// its clones for the same name and quota counts together, also what is counted in this process
+/// while the store is away. That is so for 1,024 names and quotas at the same time; of more, the
+/// one that was used longest ago begins anew, so a name should not come from a request: that is
+/// what a [`Key`] is for.
 ///
 /// # Errors
 /// Every method fails when the store cannot answer, but [`take`](Limiter::take) and
@@ -84,8 +85,8 @@ impl Store {
 }
 
 impl Limiter {
-    /// What [`take`](Limiter::take) does while the store cannot answer. [`Fallback::Local`] unless set;
-    /// with [`Fallback::Refuse`] it fails.
+    /// What [`take`](Limiter::take) does while the store cannot answer. [`Fallback::Local`] unless
+    /// set; with [`Fallback::Refuse`] it fails.
     pub fn fallback(mut self, fallback: Fallback) -> Limiter {
         Arc::make_mut(&mut self.shared).fallback = fallback;
         self
@@ -129,8 +130,9 @@ impl Limiter {
     /// Gives `count` back that were taken, as far as there are any, and answers how many are left.
     ///
     /// What was taken last goes first, so that who takes and gives back leaves all as it was: of a
-    /// [log](Quota::sliding_log) the newest entries go, and older ones stay until they are a period old; of a
-    /// [sliding window](Quota::sliding_window) this window's requests, and then those of the one before.
+    /// [log](Quota::sliding_log) the newest entries go, and older ones stay until they are a period
+    /// old; of a [sliding window](Quota::sliding_window) this window's requests, and then those of
+    /// the one before.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -153,11 +155,12 @@ impl Limiter {
     /// Takes `count` whether they are there or not, and answers how many are left: for who has done
     /// something that deserves it, or what turned out to cost more.
     ///
-    /// A GCRA limit forgets what is beyond its whole burst, so that a penalty never shuts somebody out
-    /// for longer than an empty quota takes to fill: for that there is [`block`](Limiter::block).
+    /// A GCRA limit forgets what is beyond its whole burst, so that a penalty never shuts somebody
+    /// out for longer than an empty quota takes to fill: for that there is
+    /// [`block`](Limiter::block).
     ///
-    /// What processes have [leased](super::Limit::lease) ends with it, and stays charged: it takes a
-    /// message's time until another process spends no more of that.
+    /// What processes have [leased](super::Limit::lease) ends with it, and stays charged: it takes
+    /// a message's time until another process spends no more of that.
     ///
     /// # Errors
     /// As on [`Limiter`].
@@ -165,7 +168,11 @@ impl Limiter {
         Ok(self.act(Act::Charge, key.into(), count).await?.remaining)
     }
 
-    /// Shuts the limit for somebody for a time, at most some 35 years. In the place of what was counted.
+    /// Shuts the limit for somebody for a time, at most some 35 years. In the place of what was
+    /// counted. It holds for limits of this name that count in the same way, as by GCRA or in a
+    /// fixed window, and while the store can be asked. In process it is forgotten last when
+    /// [memory](crate::StoreBuilder::memory_capacity) is used up: only where nearly all that is
+    /// there is shut.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -189,9 +196,9 @@ impl Limiter {
         Ok(())
     }
 
-    /// Opens the limit for somebody who was [blocked](Limiter::block) or [locked out](Quota::lockout),
-    /// and says whether they were. How often somebody was locked out is not forgotten: for that there is
-    /// [`reset`](Limiter::reset).
+    /// Opens the limit for somebody who was [blocked](Limiter::block) or [locked
+    /// out](Quota::lockout), and says whether they were. How often somebody was locked out is not
+    /// forgotten: for that there is [`reset`](Limiter::reset).
     ///
     /// # Errors
     /// As on [`Limiter`].
@@ -199,10 +206,10 @@ impl Limiter {
         self.shut(key.into(), None).await
     }
 
-    /// Forgets all that was counted of somebody, a block included, and says whether there was something:
-    /// after a successful log-in, or for whom a customer service takes pity on. What is
-    /// [settled](crate::rate_limit::Limit::settle) after that of a request from before goes back to what was
-    /// taken since, where nobody can tell the two apart: by GCRA, and in sliding windows.
+    /// Forgets all that was counted of somebody, a block included, and says whether there was
+    /// something: after a successful log-in, or for whom a customer service takes pity on. What is
+    /// [settled](crate::rate_limit::Limit::settle) after that of a request from before goes back to
+    /// what was taken since, where nobody can tell the two apart: by GCRA, and in sliding windows.
     ///
     /// # Errors
     /// As on [`Limiter`].

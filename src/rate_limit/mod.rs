@@ -29,26 +29,32 @@
 //! ```
 //!
 //! # Who is counted
-//! A [`KeyExtractor`] says it: [`ClientIp`] behind proxies and [`PeerIp`] without, a [`Header`], the
-//! user of a session by [`SessionField`](crate::session::SessionField) or of a token by
-//! [`TokenSubject`](crate::token::TokenSubject), [`MatchedRoute`] and [`ByMethod`], a closure, several
-//! of them in a tuple, or one [or](KeyExtractor::or) another.
+//! A [`KeyExtractor`] says it: [`ClientIp`] behind proxies and [`PeerIp`] without, a [`Header`],
+//! the user of a session by [`SessionField`](crate::session::SessionField) or of a token by
+//! [`TokenSubject`](crate::token::TokenSubject), [`MatchedRoute`] and [`ByMethod`], a closure,
+//! several of them in a tuple, or one [or](KeyExtractor::or) another.
+//!
+//! # Where it stands
+//! Inside of a CORS layer, whose preflights have no key and whose fields a 429 needs as well. By
+//! `Router::layer` it counts what no route is found for, by `route_layer` only what reaches one.
+//! Two limits of one name around one another charge a request twice.
 //!
 //! # Answers
-//! Every response carries `RateLimit-Policy` and `RateLimit`, structured fields by a draft of the IETF
-//! ([`Fields`] has others): `"hello";q=2;w=60` and `"hello";r=1;t=30`, where `t` is the number of
-//! seconds until the whole burst is there again or, when refused, until the request may be repeated.
-//! Until then `r` requests, at least, are free. They are appended, so limits around one another all show.
-//! [Shadows](Limit::shadow) do not, nor do limits that nothing is known of, as with [`Fallback::Allow`].
+//! Every response carries `RateLimit-Policy` and `RateLimit`, structured fields by a draft of the
+//! IETF ([`Fields`] has others): `"hello";q=2;w=60` and `"hello";r=1;t=30`, where `t` is the number
+//! of seconds until the whole burst is there again or, when refused, until the request may be
+//! repeated. Until then `r` requests, at least, are free. They are appended, so limits around one
+//! another all show. [Shadows](Limit::shadow) do not, nor do limits that nothing is known of, as
+//! with [`Fallback::Allow`].
 //!
-//! [`legacy_fields`](RateLimitLayer::legacy_fields) adds `X-RateLimit-*`. A page of another origin reads
-//! none of these unless `Access-Control-Expose-Headers` names them.
+//! [`legacy_fields`](RateLimitLayer::legacy_fields) adds `X-RateLimit-*`. A page of another origin
+//! reads none of these unless `Access-Control-Expose-Headers` names them.
 //!
-//! A refusal is a 429 with `Retry-After`, in seconds, rounded up, and never earlier than a `t` beside
-//! it: a limit that did not refuse leaves out one that is later. There is no `Retry-After` when waiting
-//! does not help, as the request costs more than there ever is. The body is a problem document
-//! (RFC 9457) of a type that the draft defines: `quota-exceeded`, or `abnormal-usage-detected` where
-//! somebody is [locked out](Quota::lockout) or blocked.
+//! A refusal is a 429 with `Retry-After`, in seconds, rounded up, and never earlier than a `t`
+//! beside it: a limit that did not refuse leaves out one that is later. There is no `Retry-After`
+//! when waiting does not help, as the request costs more than there ever is. The body is a problem
+//! document (RFC 9457) of a type that the draft defines: `quota-exceeded`, or
+//! `abnormal-usage-detected` where somebody is [locked out](Quota::lockout) or blocked.
 //! `violated-policies` has the limits that refused, and `detail` says why in words:
 //!
 //! ```json
@@ -61,11 +67,12 @@
 //! }
 //! ```
 //!
-//! [`refuse_with`](RateLimitLayer::refuse_with) answers something else. The reason, [`Limited`], is in
-//! the response's extensions.
+//! [`refuse_with`](RateLimitLayer::refuse_with) answers something else. The reason, [`Limited`], is
+//! in the response's extensions.
 //!
 //! The 503 of [`Fallback::Refuse`] is that of every layer, and no problem of type
-//! `temporary-reduced-capacity`: that one names quotas which were exceeded, and nothing was counted.
+//! `temporary-reduced-capacity`: that one names quotas which were exceeded, and nothing was
+//! counted.
 //!
 //! Neither a 429 nor any of these fields is stored by [`CacheLayer`](crate::cache::CacheLayer).
 //!
@@ -117,6 +124,6 @@ pub use crate::key::{
     KeyError, KeyExtractor, KeyFuture, MatchedRoute, MissingPeer, Or, PeerAddr, PeerIp,
     RequestMatcher,
 };
-pub use crate::policy::Quota;
 #[cfg(feature = "time-zones")]
 pub use crate::policy::UnknownTimeZone;
+pub use crate::policy::{InvalidQuota, Quota};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::{Blocked, Key, KeyError, Limited, MissingKey, WithoutKey, answer, fields};
+use crate::observe::{self, Limit as Event};
 use crate::refusal::{refusal, unavailable};
 use crate::store::keys::Subject;
 use crate::{MissingStore, StoreError};
@@ -62,9 +63,14 @@ impl WithoutKey {
         match (key, self) {
             (Ok(Some(key)), _) => Ok(Some(key.0)),
             (Ok(None), WithoutKey::Pass) => Ok(None),
-            _ if is_shadow => Ok(None),
+            (Ok(None), WithoutKey::Refuse) if is_shadow => {
+                observe::rate_limit(limit, Event::ShadowLimited);
+                Ok(None)
+            }
+            (Err(_), _) if is_shadow => Ok(None),
             (Err(error), _) => Err(Refusal::Key(error)),
             (Ok(None), WithoutKey::Refuse) => {
+                observe::rate_limit(limit, Event::WithoutKey);
                 Err(Refusal::MissingKey(MissingKey { limit: limit.clone() }))
             }
         }

@@ -56,8 +56,9 @@ impl Violation {
         &self.limit
     }
 
-    /// Until this limit would admit the request; `None` when no waiting will help, as it costs more than
-    /// there ever is. A [concurrency limit](super::concurrency), which cannot know, says a second.
+    /// Until this limit would admit the request; `None` when no waiting will help, as it costs more
+    /// than there ever is. A [concurrency limit](super::concurrency), which cannot know, says a
+    /// second.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -52,11 +53,12 @@ impl Finished {
     }
 }
 
-/// What a request costs, for its handler to say: the tokens of a language model, the rows of a query.
+/// What a request costs, for its handler to say: the tokens of a language model, the rows of a
+/// query.
 ///
 /// An extractor in axum; anywhere else, in the request's extensions. It is there where a limit
-/// [settles](super::Limit::settle). The last word counts, up to the end of the response's body: a clone
-/// may go along with a stream.
+/// [settles](super::Limit::settle). The last word counts, up to the end of the response's body: a
+/// clone may go along with a stream.
 ///
 /// ```
 /// use tower_redis_kit::rate_limit::Charge;
@@ -115,7 +117,7 @@ pub(super) struct Settlement {
     /// Where the head says it: a server reads no further.
     length: Option<u64>,
     progress: Progress,
-    /// A server that heard this asked for nothing.
+    /// Whether the server heard that there is nothing to ask for.
     is_empty: AtomicBool,
     reserved: Vec<(Arc<LimitSettings>, verbs::Charge)>,
 }
@@ -151,7 +153,8 @@ impl Settlement {
         }
     }
 
-    pub(super) fn is_empty(&self) {
+    /// A server that hears so asks for nothing.
+    pub(super) fn note_empty(&self) {
         self.is_empty.store(true, Ordering::Relaxed);
     }
 
@@ -166,8 +169,8 @@ impl Settlement {
         self.progress = Progress::Ended;
     }
 
-    /// Whether there is no doubt of what it has cost. Of a response that was left before anybody asked for its
-    /// body, all but its length is known.
+    /// Whether there is no doubt of what it has cost. Of a response that was left before anybody
+    /// asked for its body, all but its length is known.
     fn is_certain(&self, done: &Finished) -> bool {
         match self.progress {
             Progress::Ended => true,
@@ -189,7 +192,16 @@ impl Drop for Settlement {
                 charged: self.charge.get(),
                 is_measured: Cell::default(),
             };
-            let cost = settle(&done);
+            // Whoever drops a response may be unwinding already: a second panic would be the end
+            // of the process.
+            let settled = panic::catch_unwind(AssertUnwindSafe(|| settle(&done)));
+            let cost = settled.unwrap_or_else(|_| {
+                tracing::error!(
+                    limit = &*limit.name,
+                    "what settles a limit has panicked: what was reserved stays charged"
+                );
+                reserved.cost
+            });
             let rest = |cost| verbs::Charge { cost, ..reserved.clone() };
             if cost > reserved.cost {
                 more.push(rest(cost - reserved.cost));

@@ -12,8 +12,8 @@ use crate::key::{Key, KeyError, KeyExtractor, KeyFuture};
 /// the limit and the handler. Who has no session, or none with this field, has no key: give them
 /// another by [`or`](KeyExtractor::or).
 ///
-/// A text has the key of this name, and a number that of its digits, so that code can name a user as
-/// well. Anything else has a key of its own; `null` is no value.
+/// A text has the key of this name, and a number that of its digits, so that code can name a user
+/// as well. Anything else has a key of its own; `null` is no value.
 ///
 /// ```
 /// use axum::Router;
@@ -30,8 +30,8 @@ use crate::key::{Key, KeyError, KeyExtractor, KeyFuture};
 /// ```
 ///
 /// # When the store cannot answer
-/// [`KeyError::Unavailable`]; with [`Fallback::Anonymous`](super::Fallback) there is no field, as for
-/// handlers, and so no key.
+/// [`KeyError::Unavailable`]; with [`Fallback::Anonymous`](super::Fallback) there is no field, as
+/// for handlers, and so no key.
 #[derive(Clone, Debug)]
 pub struct SessionField {
     field: Arc<str>,

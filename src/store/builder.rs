@@ -52,8 +52,8 @@ pub(crate) struct Settings {
 pub(crate) struct Credentials(Arc<dyn Fn() -> (Option<String>, String) + Send + Sync>);
 
 impl Credentials {
-    /// A panic of the callback's is an attempt that failed: it must not take down the task that keeps
-    /// the connection, for no other would connect then.
+    /// A panic of the callback's is an attempt that failed: it must not take down the task that
+    /// keeps the connection, for no other would connect then.
     pub(crate) fn ask(&self) -> Result<Login, StoreError> {
         let asked = catch_unwind(AssertUnwindSafe(|| (self.0)()));
         let panicked =
@@ -151,8 +151,8 @@ impl StoreBuilder {
     /// Asks for the user name and password at every new connection: for passwords that are rotated.
     /// They come in the place of those in the URL.
     ///
-    /// Where it panics, because a file is not there at that moment, the attempt to connect has failed:
-    /// it is asked again at the next one.
+    /// Where it panics, because a file is not there at that moment, the attempt to connect has
+    /// failed: it is asked again at the next one.
     ///
     /// ```
     /// use tower_redis_kit::Store;
@@ -211,8 +211,8 @@ impl StoreBuilder {
     /// has room for presences, locks and permits as well. 256 MiB unless set.
     ///
     /// When a sixth is full, the limits, responses and values that were used least recently are
-    /// forgotten; new sessions, revocations, entries of logs, presences, locks and permits are
-    /// refused.
+    /// forgotten, and limits that are shut for somebody only where nearly all are; new sessions,
+    /// revocations, entries of logs, presences, locks and permits are refused.
     pub fn memory_capacity(mut self, bytes: usize) -> StoreBuilder {
         self.settings.memory_capacity = bytes;
         self

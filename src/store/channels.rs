@@ -13,6 +13,19 @@ use tokio::sync::Notify;
 use super::StoreError;
 use super::mailbox::{Delivery, Mailbox};
 
+/// What hears of a channel at once, while the map is locked: it asks nothing of the map meanwhile.
+pub(super) trait Ear: Send + Sync {
+    fn put(&self, message: Bytes);
+    /// Messages arrive from now on.
+    fn open(&self);
+    /// Messages may be missed from now on, until it is open again.
+    fn interrupt(&self) {}
+    /// Messages will not arrive.
+    fn refuse(&self, _: &StoreError) {}
+    /// Nothing will arrive any more.
+    fn end(&self);
+}
+
 pub(crate) struct Channels {
     state: Mutex<State>,
     /// Somebody came or left: for the source.
@@ -49,7 +62,7 @@ enum Task {
 
 #[derive(Default)]
 struct Channel {
-    listeners: HashMap<u64, Arc<Mailbox>>,
+    listeners: HashMap<u64, Arc<dyn Ear>>,
     /// Whether messages arrive.
     is_open: bool,
 }
@@ -88,22 +101,41 @@ impl Channels {
     /// A new listener, and whether somebody has to start the source's task for it.
     pub(super) fn listen(self: &Arc<Channels>, name: &str, capacity: usize) -> (Listener, bool) {
         let state = &mut *self.lock();
+        let mailbox = Arc::new(Mailbox::new(capacity, state.is_open(name)));
+        let (seat, start) = self.seat(state, name, mailbox.clone());
+        (Listener { mailbox, seat }, start)
+    }
+
+    /// The same for what waits in no queue.
+    pub(super) fn hear(self: &Arc<Channels>, name: &str, ear: Arc<dyn Ear>) -> (Seat, bool) {
+        let state = &mut *self.lock();
+        if state.is_open(name) {
+            ear.open();
+        }
+        self.seat(state, name, ear)
+    }
+
+    fn seat(
+        self: &Arc<Channels>,
+        state: &mut State,
+        name: &str,
+        ear: Arc<dyn Ear>,
+    ) -> (Seat, bool) {
         let name = match state.channels.get_key_value(name) {
             Some((name, _)) => name.clone(),
             None => name.into(),
         };
         let id = state.next_listener;
         state.next_listener += 1;
+        let seat = Seat { channels: self.clone(), name: name.clone(), id };
         if state.ended {
-            let mailbox = Arc::new(Mailbox::new(capacity, true));
-            mailbox.end();
-            return (Listener { channels: self.clone(), name, id, mailbox }, false);
+            ear.end();
+            return (seat, false);
         }
         let channel = state.channels.entry(name.clone()).or_default();
         channel.is_open |= state.source == Source::Here;
         let is_open = channel.is_open;
-        let mailbox = Arc::new(Mailbox::new(capacity, is_open));
-        channel.listeners.insert(id, mailbox.clone());
+        channel.listeners.insert(id, ear);
         let start = state.source == Source::Connection(Task::Absent);
         if start {
             state.source = Source::Connection(Task::Connects);
@@ -112,13 +144,13 @@ impl Channels {
         if !is_open {
             self.note(state, &name);
         }
-        (Listener { channels: self.clone(), name, id, mailbox }, start)
+        (seat, start)
     }
 
     /// A message, to all that listen to its channel.
     pub(super) fn deliver(&self, name: &str, message: &Bytes) {
         if let Some(channel) = self.lock().channels.get(name) {
-            channel.listeners.values().for_each(|mailbox| mailbox.put(message.clone()));
+            channel.listeners.values().for_each(|ear| ear.put(message.clone()));
         }
     }
 
@@ -127,7 +159,7 @@ impl Channels {
         let state = &mut *self.lock();
         state.ended = true;
         for channel in state.channels.drain() {
-            channel.1.listeners.values().for_each(|mailbox| mailbox.end());
+            channel.1.listeners.values().for_each(|ear| ear.end());
         }
         self.changed.notify_one();
     }
@@ -152,6 +184,13 @@ impl Channels {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_open(&self, name: &str) -> bool {
+        let is_open = self.channels.get(name).is_some_and(|channel| channel.is_open);
+        self.ended || self.source == Source::Here || is_open
     }
 }
 
@@ -180,7 +219,10 @@ impl Channels {
         let state = &mut *self.lock();
         state.source = Source::Connection(Task::Connects);
         state.changes = Vec::new();
-        state.channels.values_mut().for_each(|channel| channel.is_open = false);
+        for channel in state.channels.values_mut().filter(|channel| channel.is_open) {
+            channel.is_open = false;
+            channel.listeners.values().for_each(|ear| ear.interrupt());
+        }
     }
 
     /// Waits for a change.
@@ -206,14 +248,14 @@ impl Channels {
             && !channel.is_open
         {
             channel.is_open = true;
-            channel.listeners.values().for_each(|mailbox| mailbox.open());
+            channel.listeners.values().for_each(|ear| ear.open());
         }
     }
 
     /// Messages of a channel will not arrive.
     pub(super) fn refuse(&self, name: &str, error: &StoreError) {
         if let Some(channel) = self.lock().channels.get(name) {
-            channel.listeners.values().for_each(|mailbox| mailbox.refuse(error));
+            channel.listeners.values().for_each(|ear| ear.refuse(error));
         }
     }
 }
@@ -233,21 +275,23 @@ impl fmt::Debug for Channels {
 /// One who listens to a channel, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    mailbox: Arc<Mailbox>,
+    #[expect(dead_code, reason = "its end is the listener's")]
+    seat: Seat,
+}
+
+/// A place among those who listen to a channel, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
     channels: Arc<Channels>,
     name: Arc<str>,
     id: u64,
-    mailbox: Arc<Mailbox>,
 }
 
 impl Listener {
     /// What waits, then what arrives; `None` when the store has ended.
     pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Delivery>> {
         self.mailbox.poll_take(cx)
-    }
-
-    /// Whether messages arrive, as far as it is known.
-    pub(crate) fn is_open(&self) -> bool {
-        self.channels.lock().channels.get(&self.name).is_some_and(|channel| channel.is_open)
     }
 
     pub(crate) fn set_capacity(&self, messages: usize) {
@@ -265,7 +309,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.channels.leave(&self.name, self.id);
     }

@@ -19,8 +19,8 @@
 //!   log names them. Ignored variables may hold anything, and ignored files are not read.
 //! - But where the switch is not set at all, `REDIS_SENTINELS` and `REDIS_CLUSTERS` are an error:
 //!   somebody meant them, and would not notice that they do nothing.
-//! - Settings of a server without any word on where it is are an error as well. The store in process
-//!   is for those who set nothing: several processes on it would each count for themselves.
+//! - Settings of a server without any word on where it is are an error as well. The store in
+//!   process is for those who set nothing: several processes on it would each count for themselves.
 //! - A user name without a password is an error: Redis would not be told the name.
 //! - `REDIS_PORT=tcp://…` is no value. Kubernetes puts it there when a service is called `redis`.
 //!
@@ -365,7 +365,8 @@ fn connections(text: &str) -> Result<usize, &'static str> {
     number.ok_or("as connections are shared, a number from 1 to 64 is enough")
 }
 
-/// Whatever is configured: a target has what connecting needs, and an error none of what it is about.
+/// Whatever is configured: a target has what connecting needs, and an error none of what it is
+/// about.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(get: impl Fn(&str) -> Option<OsString>) {
     match Configured::from_env(get) {

@@ -13,6 +13,7 @@ use super::permits::Permits;
 use super::place::PlacePrefix;
 use super::redis::{OnRedis, Redis};
 use super::returns::Returns;
+use super::under_way::UnderWay;
 use super::verbs::{Cursor, Page, ReadInfo, Reported, ScanTarget};
 use super::{Health, HealthWatch, Portable, StoreBuilder, StoreError};
 use crate::observe::{self, Call};
@@ -43,7 +44,9 @@ use crate::stopwatch::Stopwatch;
 /// restarted.
 ///
 /// # Runtime
-/// A store on Redis lives in the tokio runtime that connected it.
+/// A store on Redis lives in the tokio runtime that connected it, with all that goes on in the
+/// background; requests may be in others, and end on any thread. Where that runtime has ended, it is
+/// a Redis that is away.
 #[derive(Clone)]
 pub struct Store {
     pub(super) shared: Arc<Shared>,
@@ -54,6 +57,7 @@ pub(super) struct Shared {
     pub(super) backend: Backend,
     flights: Flights,
     pub(super) locals: Locals,
+    pub(super) under_way: Arc<UnderWay>,
     pub(super) permits: Arc<Permits>,
     pub(super) returns: Returns,
     pub(super) life: Arc<Life>,
@@ -67,8 +71,10 @@ pub(super) enum Backend {
 impl Store {
     pub(super) fn new(backend: Backend) -> Store {
         let (flights, locals) = (Flights::default(), Locals::default());
-        let (permits, returns, life) = (Arc::default(), Returns::default(), Arc::default());
-        Store { shared: Arc::new(Shared { backend, flights, locals, permits, returns, life }) }
+        let (under_way, permits, returns) = (Arc::default(), Arc::default(), Returns::default());
+        let life = Arc::default();
+        let shared = Shared { backend, flights, locals, under_way, permits, returns, life };
+        Store { shared: Arc::new(shared) }
     }
 
     /// A store in this process: nothing to install, and nothing outlives it.
@@ -87,13 +93,13 @@ impl Store {
     /// | `redis-sentinel://[user:password@]host[:port][,host…]/service[/database]` | the primary that Sentinels name; `?sentinel_user=…&sentinel_password=…` for these themselves, `&timeout=seconds` for an answer of one, 0.5 unless set and 1 at most |
     /// | `redis-cluster://[user:password@]host[:port][,host…]` | a cluster; `?read_from_replicas=true` lets replicas answer where what is a little old will do |
     ///
-    /// `rediss` in the place of `redis` is TLS (feature `tls` or `tls-ring`), `valkey` means the same
-    /// as `redis`, and `protocol=resp3` in the query chooses RESP3. A user without a password is an
-    /// error, unless there are [`credentials`](StoreBuilder::credentials): Redis would not be told the
-    /// name, and take whoever comes for its default user.
+    /// `rediss` in the place of `redis` is TLS (feature `tls` or `tls-ring`), `valkey` means the
+    /// same as `redis`, and `protocol=resp3` in the query chooses RESP3. A user without a password
+    /// is an error, unless there are [`credentials`](StoreBuilder::credentials): Redis would not be
+    /// told the name, and take whoever comes for its default user.
     ///
-    /// Connects, logs in, and tries a script, a write and the newest command that is needed, so that
-    /// what is wrong shows here.
+    /// Connects, logs in, and tries a script, a write and the newest command that is needed, so
+    /// that what is wrong shows here.
     ///
     /// # Errors
     /// Tells apart what is wrong: the URL ([`is_invalid_url`](StoreError::is_invalid_url)), the
@@ -101,17 +107,18 @@ impl Store {
     /// ([`is_refused`](StoreError::is_refused)), no answer within two seconds
     /// ([`is_timeout`](StoreError::is_timeout)), the user or password
     /// ([`is_unauthorized`](StoreError::is_unauthorized)), another protocol
-    /// ([`is_not_redis`](StoreError::is_not_redis)), TLS ([`is_tls`](StoreError::is_tls)), a Sentinel
-    /// or a cluster's node in the place of a server, or the other way round
-    /// ([`is_wrong_topology`](StoreError::is_wrong_topology)), an access list that is too narrow for
-    /// the keys or commands ([`is_forbidden`](StoreError::is_forbidden)). It never shows the password.
+    /// ([`is_not_redis`](StoreError::is_not_redis)), TLS ([`is_tls`](StoreError::is_tls)), a
+    /// Sentinel or a cluster's node in the place of a server, or the other way round
+    /// ([`is_wrong_topology`](StoreError::is_wrong_topology)), an access list that is too narrow
+    /// for the keys or commands ([`is_forbidden`](StoreError::is_forbidden)). It never shows the
+    /// password.
     pub async fn connect(url: &str) -> Result<Store, StoreError> {
         Store::builder().connect(url).await
     }
 
-    /// The store at `url`, as for [`connect`](Store::connect), but without waiting for it: a service
-    /// can start while Redis is away. Until the first connection is made, in the background, every
-    /// layer does what it does while Redis is away.
+    /// The store at `url`, as for [`connect`](Store::connect), but without waiting for it: a
+    /// service can start while Redis is away. Until the first connection is made, in the
+    /// background, every layer does what it does while Redis is away.
     ///
     /// ```
     /// use tower_redis_kit::Store;
@@ -124,8 +131,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// When the URL cannot be used, or asks for TLS that this build, process or setting does not have.
-    /// What else is wrong shows in [`health`](Store::health).
+    /// When the URL cannot be used, or asks for TLS that this build, process or setting does not
+    /// have. What else is wrong shows in [`health`](Store::health).
     ///
     /// # Panics
     /// Outside of a tokio runtime, unless the URL is `memory:`.

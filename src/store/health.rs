@@ -129,10 +129,11 @@ impl HealthWatch {
     }
 
     /// Waits until the health is another than when this was made, or than this gave last, and gives
-    /// it: the store went down, is up again, or is down for another reason. What came and went while
-    /// nobody waited is not given.
+    /// it: the store went down, is up again, or is down for another reason. What came and went
+    /// while nobody waited is not given.
     ///
-    /// Waits for ever where nothing changes any more: on a store in process, or one that was dropped.
+    /// Waits for ever where nothing changes any more: on a store in process, or one that was
+    /// dropped.
     ///
     /// # Cancel safety
     /// One that is dropped has missed nothing: the next one gives the change.

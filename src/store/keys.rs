@@ -134,8 +134,8 @@ impl Keys {
         Keys { prefix: prefix.into() }
     }
 
-    /// A limit's state for one subject. All limits of a subject are in one slot; an algorithm's state
-    /// is none to another, and has another key.
+    /// A limit's state for one subject. All limits of a subject are in one slot; an algorithm's
+    /// state is none to another, and has another key.
     pub(crate) fn limit(&self, rule: &Rule, subject: &Subject) -> String {
         let algorithm = match rule.counting {
             Counting::Gcra(_) => "",

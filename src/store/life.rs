@@ -1,7 +1,10 @@
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use super::Store;
 use super::handle::Backend;
@@ -60,8 +63,8 @@ impl Drop for Running {
 
 impl Store {
     /// Ends the store, when the service has stopped taking requests: locks are given back,
-    /// subscriptions end, calls under way are waited for, and connections are closed. On Redis, later
-    /// calls fail at once; clones of the handle end together.
+    /// subscriptions end, calls under way are waited for, and connections are closed. On Redis,
+    /// later calls fail at once; clones of the handle end together.
     ///
     /// ```
     /// use std::time::Duration;
@@ -78,8 +81,8 @@ impl Store {
     /// ```
     ///
     /// It takes no longer than `patience`, and seldom more than a
-    /// [deadline](crate::StoreBuilder::deadline) or two. Says whether everything ended by itself; where Redis
-    /// is away, a lock is not given back but runs out.
+    /// [deadline](crate::StoreBuilder::deadline) or two. Says whether everything ended by itself;
+    /// where Redis is away, a lock is not given back but runs out.
     ///
     /// # Cancel safety
     /// What was asked to end goes on ending.
@@ -101,5 +104,26 @@ impl Store {
     /// Something that runs in the background, and ends before the store.
     pub(crate) fn run(&self) -> Running {
         self.shared.life.run()
+    }
+
+    /// Where what outlives its caller runs: where the connections do, as a caller's own runtime may
+    /// end before, or be none. In process the caller's has to do.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        match &self.shared.backend {
+            Backend::Memory(_) => Handle::try_current().ok(),
+            Backend::Redis(redis) => Some(redis.runtime()),
+        }
+    }
+
+    /// Runs what outlives its caller. `None`: there is nowhere to.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place; each task has something that it ends with"
+    )]
+    pub(crate) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Option<AbortHandle> {
+        Some(self.runtime()?.spawn(task).abort_handle())
     }
 }

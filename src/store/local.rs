@@ -22,8 +22,8 @@ use crate::policy::limiting::Decision;
 /// Those of one store. Whoever names the same limit, a layer or code that makes a limiter for one
 /// request, counts in the same.
 ///
-/// A name may come from a request, against all advice: beyond [`MOST`], the one that was used longest
-/// ago goes, and begins anew if it is used again.
+/// A name may come from a request, against all advice: beyond [`MOST`], the one that was used
+/// longest ago goes, and begins anew if it is used again.
 #[derive(Default)]
 pub(super) struct Locals {
     state: Mutex<State>,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::StoreError;
+use super::channels::Ear;
 
 /// A bounded queue with one reader. A reader that is too slow loses what waits, and is told: nobody
 /// else waits for it, and it holds no more memory than its bounds.
@@ -62,32 +63,6 @@ impl Mailbox {
                 reader: None,
             }),
         }
-    }
-
-    pub(super) fn put(&self, message: Bytes) {
-        self.change(|state| state.put(message));
-    }
-
-    /// Messages arrive from now on.
-    pub(super) fn open(&self) {
-        self.change(|state| match state.standing {
-            Standing::Open => state.mark_gap(),
-            Standing::Opening | Standing::Refused(_) => state.standing = Standing::Open,
-        });
-    }
-
-    /// Messages will not arrive, which is an answer to a listener that waits for one.
-    pub(super) fn refuse(&self, error: &StoreError) {
-        self.change(|state| {
-            if let Standing::Opening = state.standing {
-                state.standing = Standing::Refused(error.clone());
-            }
-        });
-    }
-
-    /// Nothing will arrive any more.
-    pub(super) fn end(&self) {
-        self.change(|state| state.ended = true);
     }
 
     /// Waits no more for being told that messages arrive. Fails if they are known not to.
@@ -147,6 +122,32 @@ impl Mailbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ear for Mailbox {
+    fn put(&self, message: Bytes) {
+        self.change(|state| state.put(message));
+    }
+
+    fn open(&self) {
+        self.change(|state| match state.standing {
+            Standing::Open => state.mark_gap(),
+            Standing::Opening | Standing::Refused(_) => state.standing = Standing::Open,
+        });
+    }
+
+    /// An answer to a listener that waits for one.
+    fn refuse(&self, error: &StoreError) {
+        self.change(|state| {
+            if let Standing::Opening = state.standing {
+                state.standing = Standing::Refused(error.clone());
+            }
+        });
+    }
+
+    fn end(&self) {
+        self.change(|state| state.ended = true);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Remembers. Verbs in, answers out.
 //!
 //! [`Store`] is the handle that layers and handlers hold. `verbs` says what can be asked, `memory`
-//! and `redis` each say how; `keys` spells every key once, `place` what handlers name in them. `url`
-//! and `environment` each say where Redis is, which is a `target`. `channels` is who listens in this
-//! process, `permits` what this process holds of semaphores, `returns` what of that it has yet to give
-//! back, `local` what limits count here while the store cannot answer.
+//! and `redis` each say how; `keys` spells every key once, `place` what handlers name in them.
+//! `url` and `environment` each say where Redis is, which is a `target`. `channels` is who listens
+//! in this process, `permits` what this process holds of semaphores, `returns` what of that it has
+//! yet to give back, `local` what limits count here while the store cannot answer.
 
+mod alarm;
 mod asking;
 mod builder;
 pub(crate) mod channels;
@@ -29,6 +30,9 @@ mod portable;
 mod redis;
 mod returns;
 mod target;
+#[cfg(test)]
+mod two_limits;
+mod under_way;
 mod url;
 pub(crate) mod verbs;
 
@@ -46,5 +50,6 @@ pub(crate) use self::mailbox::Delivery;
 pub(crate) use self::portable::Portable;
 #[cfg(fuzzing)]
 pub(crate) use self::redis::fuzz_info;
+pub(crate) use self::under_way::Counted;
 #[cfg(fuzzing)]
 pub(crate) use self::url::fuzz as fuzz_url;

@@ -6,14 +6,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::{Alarm, Bell, now};
 use super::keys::Subject;
 use super::life::Running;
 use super::returns::Return;
+use super::under_way::Counted;
 use super::verbs::{
     AcquirePermit, Acquired, Claim, Holder, ReleasePermit, RenewPermits, Semaphore,
 };
@@ -62,6 +61,16 @@ impl Permit {
         }
     }
 
+    /// What this process has under way by it, for when the store cannot answer later.
+    pub(crate) fn count_here(&self) -> Counted {
+        self.store.shared.under_way.count(&self.claim.semaphore, self.claim.subject)
+    }
+
+    /// In its place, while the store cannot answer, if there is room; and how many are under way.
+    pub(crate) fn admit_here(&self) -> (Option<Counted>, u32) {
+        self.store.shared.under_way.admit(&self.claim.semaphore, self.claim.subject)
+    }
+
     /// Whoever asked has gone. The answer is waited for, so that what gives the permit back does not
     /// overtake what takes it, on another connection.
     pub(crate) fn abandon(mut self, asking: Asking<Acquired>) {
@@ -104,16 +113,15 @@ impl Drop for Permit {
 }
 
 /// The permits that this process holds of one store.
+#[derive(Default)]
 pub(crate) struct Permits {
     state: Mutex<State>,
-    /// When the next one is due.
-    next: watch::Sender<Instant>,
 }
 
 #[derive(Default)]
 struct State {
     held: HashMap<Holder, Tenure>,
-    renewer: Option<AbortHandle>,
+    alarm: Alarm,
 }
 
 /// A permit that is held. As long as it is, so is the store.
@@ -129,7 +137,8 @@ struct Tenure {
     /// Its lease ran out while the store could not be asked, and then there was none free.
     is_lost: bool,
     is_renewing: bool,
-    /// It ended while it was renewed: who renews gives it back, or the renewal might come after that.
+    /// It ended while it was renewed: who renews gives it back, or the renewal might come after
+    /// that.
     is_over: bool,
 }
 
@@ -141,10 +150,6 @@ impl Permits {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "one task for all permits, which ends with them or with the store"
-    )]
     fn begin(self: &Arc<Permits>, store: &Store, claim: &Claim, asked: Instant) {
         let due = asked + renewal(claim);
         let mut state = self.state();
@@ -159,25 +164,15 @@ impl Permits {
             is_over: false,
         };
         state.held.insert(claim.holder, tenure);
-        if state.has_renewer() {
-            self.next.send_if_modified(|next| {
-                let is_sooner = due < *next;
-                *next = due.min(*next);
-                is_sooner
-            });
-        } else if !store.shared.life.is_ending()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            self.next.send_replace(due);
-            let renewer = keep(Arc::downgrade(self), self.next.subscribe(), store.run());
-            state.renewer = Some(runtime.spawn(renewer).abort_handle());
-        }
+        // Without a task the permit lasts as long as its lease.
+        let _ =
+            state.alarm.set(store, due, |bell, running| keep(Arc::downgrade(self), bell, running));
     }
 
     /// A permit is not needed any more: what is to be given back now.
     fn end(&self, holder: Holder) -> Option<Return> {
         let mut state = self.state();
-        let has_renewer = state.has_renewer();
+        let has_renewer = state.alarm.has_task();
         let Entry::Occupied(mut tenure) = state.held.entry(holder) else { return None };
         if tenure.get().is_renewing && has_renewer {
             tenure.get_mut().is_over = true;
@@ -247,19 +242,11 @@ impl Permits {
         }
     }
 
-    /// Says when the next one is due. `false`: there is none, and the task ends.
-    fn schedule(&self) -> bool {
+    /// Whether there is more to do.
+    fn go_on(&self) -> bool {
         let mut state = self.state();
-        match state.held.values().map(|tenure| tenure.due).min() {
-            Some(due) => {
-                self.next.send_replace(due);
-                true
-            }
-            None => {
-                state.renewer = None;
-                false
-            }
-        }
+        let next = state.held.values().map(|tenure| tenure.due).min();
+        state.alarm.go_on(next)
     }
 
     /// The store ends: nobody could give them back afterwards.
@@ -277,24 +264,12 @@ impl Tenure {
     }
 }
 
-impl State {
-    /// A runtime that has ended took its tasks along.
-    fn has_renewer(&self) -> bool {
-        self.renewer.as_ref().is_some_and(|renewer| !renewer.is_finished())
-    }
-}
-
 /// What the task does. It ends when nothing is held any more, and with the store, which it does not
 /// keep.
-async fn keep(permits: Weak<Permits>, mut next: watch::Receiver<Instant>, running: Running) {
+async fn keep(permits: Weak<Permits>, mut bell: Bell, running: Running) {
     loop {
-        let due = *next.borrow_and_update();
         tokio::select! {
-            changed = next.changed() => match changed {
-                Ok(()) => continue,
-                Err(_) => return,
-            },
-            () = sleep_until(due) => {}
+            is_due = bell.rings() => if !is_due { return },
             () = running.ending() => {
                 if let Some(permits) = permits.upgrade() {
                     permits.end_all();
@@ -304,7 +279,7 @@ async fn keep(permits: Weak<Permits>, mut next: watch::Receiver<Instant>, runnin
         }
         let Some(permits) = permits.upgrade() else { return };
         permits.renew().await;
-        if !permits.schedule() {
+        if !permits.go_on() {
             return;
         }
     }
@@ -319,18 +294,6 @@ fn renewal(claim: &Claim) -> Duration {
 /// others, so that they stay together.
 fn retry(claim: &Claim) -> Duration {
     claim.semaphore.lease / 12
-}
-
-/// tokio's clock: a test that pauses its time moves leases along.
-#[expect(clippy::disallowed_methods, reason = "when a lease is renewed is this process's to say")]
-pub(super) fn now() -> Instant {
-    Instant::now()
-}
-
-impl Default for Permits {
-    fn default() -> Permits {
-        Permits { state: Mutex::default(), next: watch::Sender::new(now()) }
-    }
 }
 
 impl fmt::Debug for Permits {

@@ -7,13 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::{Alarm, Bell, now};
 use super::life::Running;
-use super::permits::now;
 use super::verbs::{Claim, ReleasePermit};
 use super::{Store, StoreError};
 use crate::policy::breaker::backoff;
@@ -30,18 +27,17 @@ pub(super) struct Return {
     due: Instant,
 }
 
-/// Those that are not certain to be free, of one store. Beyond [`MOST`], the one that has waited longest is
-/// left to its lease.
+/// Those that are not certain to be free, of one store. Beyond [`MOST`], the one that has waited
+/// longest is left to its lease.
+#[derive(Default)]
 pub(super) struct Returns {
     state: Mutex<State>,
-    /// When the next one is due.
-    next: watch::Sender<Instant>,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Return>,
-    task: Option<AbortHandle>,
+    alarm: Alarm,
 }
 
 /// Some two megabytes.
@@ -78,8 +74,8 @@ impl Return {
 }
 
 impl Store {
-    /// Gives a permit back, and waits for no answer: again and again until that is certain to be done, or the
-    /// lease is over, or the store ends.
+    /// Gives a permit back, and waits for no answer: again and again until that is certain to be
+    /// done, or the lease is over, or the store ends.
     pub(super) fn give_back(&self, permit: Return) {
         let store = self.clone();
         self.finish(self.ask(ReleasePermit(permit.claim.clone())), move |answer| {
@@ -95,26 +91,11 @@ impl Returns {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "one task for all of them, which ends with them or with the store"
-    )]
     fn add(&self, store: &Store, permit: Return) {
-        let (due, mut state) = (permit.due, self.state());
-        if state.has_task() {
+        let mut state = self.state();
+        let task = |bell, running| give_back(store.clone(), bell, running);
+        if state.alarm.set(store, permit.due, task) {
             state.push(permit);
-            self.next.send_if_modified(|next| {
-                let is_sooner = due < *next;
-                *next = due.min(*next);
-                is_sooner
-            });
-        } else if !store.shared.life.is_ending()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            state.push(permit);
-            self.next.send_replace(due);
-            let task = give_back(store.clone(), self.next.subscribe(), store.run());
-            state.task = Some(runtime.spawn(task).abort_handle());
         }
     }
 
@@ -125,19 +106,11 @@ impl Returns {
         Vec::from(due)
     }
 
-    /// Says when the next one is due. `false`: there is none, and the task ends.
-    fn schedule(&self) -> bool {
+    /// Whether there is more to do.
+    fn go_on(&self) -> bool {
         let mut state = self.state();
-        match state.waiting.iter().map(|permit| permit.due).min() {
-            Some(due) => {
-                self.next.send_replace(due);
-                true
-            }
-            None => {
-                state.task = None;
-                false
-            }
-        }
+        let next = state.waiting.iter().map(|permit| permit.due).min();
+        state.alarm.go_on(next)
     }
 
     /// The store ends: what is left is free after its lease.
@@ -153,22 +126,15 @@ impl State {
         }
         self.waiting.push_back(permit);
     }
-
-    /// A runtime that has ended took its tasks along.
-    fn has_task(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| !task.is_finished())
-    }
 }
 
 /// What the task does. The store lasts as long, and ends after it.
-async fn give_back(store: Store, mut next: watch::Receiver<Instant>, running: Running) {
+async fn give_back(store: Store, mut bell: Bell, running: Running) {
     let returns = &store.shared.returns;
     loop {
-        let due = *next.borrow_and_update();
         let is_ending = tokio::select! {
-            // The sender is the store's.
-            _ = next.changed() => continue,
-            () = sleep_until(due) => false,
+            // The alarm is the store's, which is kept here.
+            _ = bell.rings() => false,
             () = running.ending() => true,
         };
         for permits in returns.due(is_ending).chunks(BATCH) {
@@ -183,15 +149,9 @@ async fn give_back(store: Store, mut next: watch::Receiver<Instant>, running: Ru
         if is_ending {
             return returns.end();
         }
-        if !returns.schedule() {
+        if !returns.go_on() {
             return;
         }
-    }
-}
-
-impl Default for Returns {
-    fn default() -> Returns {
-        Returns { state: Mutex::default(), next: watch::Sender::new(now()) }
     }
 }
 

@@ -381,7 +381,8 @@ pub(super) fn boolean(text: &str) -> Result<bool, Wrong> {
     }
 }
 
-/// Whatever is configured: a target has what connecting needs, and an error none of what it is about.
+/// Whatever is configured: a target has what connecting needs, and an error none of what it is
+/// about.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(url: &str) {
     match read(url) {

@@ -8,7 +8,8 @@ use crate::store::keys::Subject;
 ///
 /// The [`RevocationLayer`](super::RevocationLayer) goes around the limit. Without a token there is
 /// no key, nor with one that has no [subject](Token::subject): give them another by
-/// [`or`](KeyExtractor::or). The key is that of the subject's name, so that code can name it as well.
+/// [`or`](KeyExtractor::or). The key is that of the subject's name, so that code can name it as
+/// well.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -23,8 +24,8 @@ use crate::store::keys::Subject;
 /// ```
 ///
 /// # Security
-/// A limit that is not inside of the layer sees no token and so limits nobody: nothing tells it from
-/// a request without one.
+/// A limit that is not inside of the layer sees no token and so limits nobody: nothing tells it
+/// from a request without one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokenSubject;
 

@@ -103,9 +103,9 @@ impl Batch {
     ///
     /// # Errors
     /// When the store cannot answer, and before anything is sent when a key, a time to live or a
-    /// value cannot be used, or with [`is_ungrouped`](StoreError::is_ungrouped) when there are several
-    /// keys and no group. After [`is_timeout`](StoreError::is_timeout) all may have been done, or
-    /// nothing.
+    /// value cannot be used, or with [`is_ungrouped`](StoreError::is_ungrouped) when there are
+    /// several keys and no group. After [`is_timeout`](StoreError::is_timeout) all may have been
+    /// done, or nothing.
     ///
     /// One error leaves the others done, for Redis takes nothing back:
     /// [`is_not_a_counter`](StoreError::is_not_a_counter). Give counters keys of their own.

@@ -37,18 +37,18 @@ impl Values {
     /// ```
     ///
     /// The error is `compute`'s: trouble with the store is none. While it is away, or when the key,
-    /// the time to live or the value cannot be used, the value is computed and not stored, and a line
-    /// in the log says why.
+    /// the time to live or the value cannot be used, the value is computed and not stored, and a
+    /// line in the log says why.
     ///
-    /// What is deleted while it is computed may be stored after: give it a time to live that you can
-    /// bear. `compute` must not ask for the same key, for which it would wait for itself.
+    /// What is deleted while it is computed may be stored after: give it a time to live that you
+    /// can bear. `compute` must not ask for the same key, for which it would wait for itself.
     ///
     /// # Errors
     /// What `compute` answers. Those who waited for it then compute for themselves, at once.
     ///
     /// # Cancel safety
-    /// When the caller who computes leaves, or its `compute` panics, one of those who wait takes over.
-    /// One that is neither polled nor dropped keeps them waiting.
+    /// When the caller who computes leaves, or its `compute` panics, one of those who wait takes
+    /// over. One that is neither polled nor dropped keeps them waiting.
     pub async fn get_or_compute<T, E>(
         &self,
         key: &str,

@@ -38,9 +38,10 @@ const MOST: u64 = 1_000;
 /// # Ok(()) }
 /// ```
 ///
-/// An entry that is not [done](Consumer::done) within [a minute](Consumer::again_after) is handed out
-/// again, to any worker of the group: one may have been done twice, or by two at once, and should do
-/// no harm then. What the log drops, by its length or its retention, is lost to the group.
+/// An entry that is not [done](Consumer::done) within [a minute](Consumer::again_after) is handed
+/// out again, to any worker of the group: one may have been done twice, or by two at once, and
+/// should do no harm then. What the log drops, by its length or its retention, is lost to the
+/// group.
 ///
 /// Nothing waits for entries: a worker that was handed none asks again after a while.
 #[derive(Clone)]
@@ -83,17 +84,18 @@ impl Consumer {
     /// Up to `limit` entries, at most 1,000: first those that were not done in time, then new ones.
     /// None: there is nothing to be read for now.
     ///
-    /// One that [cannot be read](Log) is left out, and a line in the program's log says so. It is not
-    /// done by that, and is handed out again, for a newer version of the program may know it. Where
-    /// all were left out, it asks for more, at once.
+    /// One that [cannot be read](Log) is left out, and a line in the program's log says so. It is
+    /// not done by that, and is handed out again, for a newer version of the program may know it.
+    /// Where all were left out, it asks for more, at once.
     ///
     /// # Errors
-    /// As on [`Log`], and with [`is_invalid_key`](StoreError::is_invalid_key) when a name is empty or
-    /// longer than 512 bytes. In process, with [`is_full`](StoreError::is_full) when there is no room to
-    /// note what is handed out.
+    /// As on [`Log`], and with [`is_invalid_key`](StoreError::is_invalid_key) when a name is empty
+    /// or longer than 512 bytes. In process, with [`is_full`](StoreError::is_full) when there is no
+    /// room to note what is handed out.
     ///
     /// # Cancel safety
-    /// What is handed to a caller who leaves, or with an error on the way, is handed out again in time.
+    /// What is handed to a caller who leaves, or with an error on the way, is handed out again in
+    /// time.
     pub async fn next<T: DeserializeOwned>(
         &self,
         limit: u64,

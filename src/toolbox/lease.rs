@@ -1,7 +1,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -55,15 +54,12 @@ struct Term {
 }
 
 impl Lease {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a lease outlives the request that took it; the task ends with the lease"
-    )]
     fn begin(claim: Claim, number: u64, asked: Instant) -> Lease {
         let (sender, term) = watch::channel(Term { ends: asked + claim.ttl, lost: false });
         let running = claim.store.run();
         let renewal = Renewal { claim: claim.clone(), asked, term: sender, running };
-        let renewal = tokio::spawn(renewal.run()).abort_handle();
+        let renewal = claim.store.spawn(renewal.run());
+        let renewal = renewal.expect("a lease is renewed by a task: this needs a tokio runtime");
         Lease { claim, number, term, renewal }
     }
 
@@ -187,10 +183,6 @@ impl Claim {
 
     /// What came of asking, where there is nobody to hold the lock: it is given back if it may be
     /// taken.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "whoever asked has gone, or does not wait; the task ends when the lock is free"
-    )]
     fn settle(self, asked: Instant, answer: &Result<Option<u64>, StoreError>) {
         let may_come_later = match answer {
             Ok(None) => return,
@@ -198,9 +190,9 @@ impl Claim {
             Ok(Some(_)) => false,
             Err(error) => error.has_no_answer(),
         };
-        let Ok(runtime) = Handle::try_current() else { return };
-        let running = self.store.run();
-        runtime.spawn(async move {
+        let (store, running) = (self.store.clone(), self.store.run());
+        // Whoever asked has gone, or does not wait; it ends when the lock is free.
+        store.spawn(async move {
             let free = asked + self.ttl;
             let mut is_over = !may_come_later;
             while !self.give_up(free).await && !is_over && now() < free {

@@ -38,20 +38,20 @@ use crate::{Store, StoreError};
 /// # Ok(()) }
 /// ```
 ///
-/// Entries are stored as [values](super::Values#what-is-stored) are, each of 1 MiB at most. One that
-/// cannot be read is left out, and a line in the log of the program says so: none of the type asked
-/// for (read as `serde_json::Value` it shows what it is), one larger than that, and one that was
-/// written by a newer version, or with `compression` where this build lacks it.
+/// Entries are stored as [values](super::Values#what-is-stored) are, each of 1 MiB at most. One
+/// that cannot be read is left out, and a line in the log of the program says so: none of the type
+/// asked for (read as `serde_json::Value` it shows what it is), one larger than that, and one that
+/// was written by a newer version, or with `compression` where this build lacks it.
 ///
 /// # Room
 /// A log keeps [10,000 entries](Log::max_len), for [7 days](Log::retention) after the last was
-/// appended. In process, one that finds no more room in [its share](crate::StoreBuilder::memory_capacity)
-/// takes no more entries.
+/// appended. In process, one that finds no more room in [its
+/// share](crate::StoreBuilder::memory_capacity) takes no more entries.
 ///
 /// # Errors
 /// Every method fails when the store cannot answer, and with
-/// [`is_invalid_key`](StoreError::is_invalid_key) when the name given to [`of`](Log::of) is empty or
-/// longer than 512 bytes.
+/// [`is_invalid_key`](StoreError::is_invalid_key) when the name given to [`of`](Log::of) is empty
+/// or longer than 512 bytes.
 #[derive(Clone)]
 pub struct Log {
     pub(super) store: Store,

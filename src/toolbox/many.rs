@@ -13,7 +13,8 @@ use crate::store::verbs::{DeleteValuesIf, LoadValues, StoreValues};
 
 impl Values {
     /// Stores several values for `time_to_live`, in one round trip. Each is stored by itself; for
-    /// all or nothing, use a [batch](Values::batch). Nothing is stored when a key or a value cannot be.
+    /// all or nothing, use a [batch](Values::batch). Nothing is stored when a key or a value cannot
+    /// be.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -29,7 +30,8 @@ impl Values {
     /// ```
     ///
     /// # Errors
-    /// As of [`set`](Values::set). Where the store refused one of several, the others may be stored.
+    /// As of [`set`](Values::set). Where the store refused one of several, the others may be
+    /// stored.
     pub async fn set_many<K: AsRef<str>, T: Serialize>(
         &self,
         values: impl IntoIterator<Item = (K, T)>,

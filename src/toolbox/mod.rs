@@ -34,8 +34,8 @@
 //! Redis a policy of `noeviction`, or what is kept may go before its end.
 //!
 //! # When Redis is away
-//! Every call fails at once, or within the store's [deadline](crate::StoreBuilder::deadline), with a
-//! [`StoreError`](crate::StoreError); the exceptions say so. None is repeated: a write that timed
+//! Every call fails at once, or within the store's [deadline](crate::StoreBuilder::deadline), with
+//! a [`StoreError`](crate::StoreError); the exceptions say so. None is repeated: a write that timed
 //! out may have been made.
 
 mod batch;

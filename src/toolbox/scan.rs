@@ -68,13 +68,13 @@ impl Values {
     /// # Ok(()) }
     /// ```
     ///
-    /// It costs what [`keys_with_prefix`](Values::keys_with_prefix) costs, and a round trip for every
-    /// 500 values. What is stored while it runs may stay.
+    /// It costs what [`keys_with_prefix`](Values::keys_with_prefix) costs, and a round trip for
+    /// every 500 values. What is stored while it runs may stay.
     ///
     /// # Errors
     /// When the store cannot answer, and with [`is_invalid_key`](StoreError::is_invalid_key) when
-    /// the prefix is empty or longer than 256 bytes, counting `*`, `?`, `[` and `\` twice. Some of the
-    /// values may be gone after an error; do it again.
+    /// the prefix is empty or longer than 256 bytes, counting `*`, `?`, `[` and `\` twice. Some of
+    /// the values may be gone after an error; do it again.
     ///
     /// # Cancel safety
     /// As with an error.
@@ -101,9 +101,9 @@ impl KeysWithPrefix {
     /// The next batch of keys, which is not empty; `None` after the last.
     ///
     /// A key that is there all the time comes at least once, and may come twice in different
-    /// batches; one that comes or goes meanwhile may come or not. After a lost connection the keys of
-    /// that server come anew, because another one may have taken over. On a cluster, a key whose slot
-    /// is moved meanwhile, to a server that was there before, may come or not.
+    /// batches; one that comes or goes meanwhile may come or not. After a lost connection the keys
+    /// of that server come anew, because another one may have taken over. On a cluster, a key whose
+    /// slot is moved meanwhile, to a server that was there before, may come or not.
     ///
     /// # Errors
     /// When the store cannot answer; ask again, and it goes on. With

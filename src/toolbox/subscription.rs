@@ -12,7 +12,8 @@ use super::Sse;
 use crate::store::Delivery;
 use crate::store::channels::Listener;
 
-/// What is published on a channel, as it arrives: made by [`Store::subscribe`](crate::Store::subscribe).
+/// What is published on a channel, as it arrives: made by
+/// [`Store::subscribe`](crate::Store::subscribe).
 ///
 /// A [`Stream`] of [`Message`]s, and [`next`](Subscription::next) for those who need no more than
 /// that. It ends (`None`) with the last handle of its store, or with

@@ -36,11 +36,12 @@ use crate::{Store, StoreError};
 /// are stored in the clear; what must stay secret should not be a key.
 ///
 /// # What is stored
-/// JSON, by [serde](https://serde.rs); but a string is stored as its text and [`Bytes`](bytes::Bytes) as they are,
-/// so `set("a", "text", …)` stores `text` and `get::<String>` reads it. It is the type that decides,
-/// the same when writing and reading. (`Vec<u8>` is a list of numbers to serde: use `Bytes`. A type
-/// that takes anything, such as `serde_json::Value`, is read as JSON where the text is JSON.) What
-/// another service wrote as JSON can be read, and the other way round.
+/// JSON, by [serde](https://serde.rs); but a string is stored as its text and
+/// [`Bytes`](bytes::Bytes) as they are, so `set("a", "text", …)` stores `text` and `get::<String>`
+/// reads it. It is the type that decides, the same when writing and reading. (`Vec<u8>` is a list
+/// of numbers to serde: use `Bytes`. A type that takes anything, such as `serde_json::Value`, is
+/// read as JSON where the text is JSON.) What another service wrote as JSON can be read, and the
+/// other way round.
 ///
 /// With the cargo feature `compression`, on by default, what is longer than
 /// [4 KiB](Values::compress_above) is compressed where that makes it smaller. A build without the
@@ -53,8 +54,8 @@ use crate::{Store, StoreError};
 ///
 /// # Errors
 /// Every method fails when the store cannot answer, and with
-/// [`is_invalid_key`](StoreError::is_invalid_key) when a key is empty or longer than 512 bytes. Those
-/// that take a time to live fail with
+/// [`is_invalid_key`](StoreError::is_invalid_key) when a key is empty or longer than 512 bytes.
+/// Those that take a time to live fail with
 /// [`is_invalid_time_to_live`](StoreError::is_invalid_time_to_live) when it is zero. After
 /// [`is_timeout`](StoreError::is_timeout) a write may have been made.
 ///
@@ -62,10 +63,10 @@ use crate::{Store, StoreError};
 /// A write whose caller leaves may still be made, whole. A read leaves nothing behind.
 ///
 /// # Room
-/// In process, the values used least recently are forgotten when
-/// [their share](crate::StoreBuilder::memory_capacity) is full, counters too. On Redis, a value that
-/// takes longer than the store's [deadline](crate::StoreBuilder::deadline) to travel is an error:
-/// for values of megabytes, set a longer one.
+/// In process, the values used least recently are forgotten when [their
+/// share](crate::StoreBuilder::memory_capacity) is full, counters too. On Redis, a value that takes
+/// longer than the store's [deadline](crate::StoreBuilder::deadline) to travel is an error: for
+/// values of megabytes, set a longer one.
 #[derive(Clone)]
 pub struct Values {
     pub(super) store: Store,
@@ -106,8 +107,8 @@ impl Store {
 
 impl Values {
     /// The values of one group, such as a user's cart. The keys of a group share a slot of a Redis
-    /// cluster, which a [batch](Values::batch) over several of them needs; they are apart from those of other
-    /// groups and of no group. A group's name follows the rules of keys.
+    /// cluster, which a [batch](Values::batch) over several of them needs; they are apart from
+    /// those of other groups and of no group. A group's name follows the rules of keys.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

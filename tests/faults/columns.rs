@@ -1,5 +1,5 @@
-//! The columns: what is asked of the store, by each layer under each of its policies and by each tool,
-//! and how what comes back is read.
+//! The columns: what is asked of the store, by each layer under each of its policies and by each
+//! tool, and how what comes back is read.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -184,7 +184,8 @@ const LOCAL_FROM: u64 = 700;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How long a lock or a permit stays taken that was taken without an answer and cannot be given back.
+/// How long a lock or a permit stays taken that was taken without an answer and cannot be given
+/// back.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
 async fn read(session: Session) -> Result<String, SessionError> {

@@ -25,7 +25,8 @@ const REFUSAL: Duration = Duration::from_micros(10);
 const SLICES: usize = 21;
 const REFUSALS: usize = 101;
 
-/// The median of many, each by itself, in the quietest of some slices: a machine's other work only ever adds.
+/// The median of many, each by itself, in the quietest of some slices: a machine's other work only
+/// ever adds.
 async fn median_of<F: Future>(mut call: impl FnMut() -> F) -> Duration {
     let mut quietest = Duration::MAX;
     for _ in 0..SLICES {
@@ -73,7 +74,8 @@ fn with_the_breaker_open_a_refusal_comes_within_ten_microseconds() {
         let limited = median_of(|| refused(limit.clone(), with_token())).await;
         let checked = median_of(|| refused(check.clone(), with_token())).await;
         println!("a call {call:?}, a limit {limited:?}, a token {checked:?}");
-        // Without optimization all takes several times as long, and a layer more than the store's part.
+        // Without optimization all takes several times as long, and a layer more than the store's
+        // part.
         let [of_call, of_layer] = if cfg!(debug_assertions) { [3, 10] } else { [1, 1] };
         assert!(call < of_call * REFUSAL, "{call:?}");
         assert!(limited.max(checked) < of_layer * REFUSAL, "{limited:?}, {checked:?}");

@@ -1,4 +1,5 @@
-//! `docs/faults.md` is written from the table that the tests run by, so that it cannot say otherwise.
+//! `docs/faults.md` is written from the table that the tests run by, so that it cannot say
+//! otherwise.
 
 use std::fmt::Write;
 use std::path::PathBuf;

@@ -12,7 +12,8 @@ use crate::report::Report;
 use crate::rows::Row;
 use crate::stands::{DEADLINE, median};
 
-/// How many bytes of a reply come through, at most of all: the middle of a load, of a save, of a list.
+/// How many bytes of a reply come through, at most of all: the middle of a load, of a save, of a
+/// list.
 const CUTS: [usize; 7] = [0, 1, 3, 6, 20, 40, 90];
 
 /// The connection of each column in turn is cut after some bytes more.

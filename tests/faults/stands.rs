@@ -1,5 +1,5 @@
-//! All columns side by side, each on a store of its own: how they are asked while something is wrong,
-//! and afterwards.
+//! All columns side by side, each on a store of its own: how they are asked while something is
+//! wrong, and afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ const LOOSE: Duration = Duration::from_secs(2);
 /// Between the columns' first calls: all deadlines at one moment would be a queue of this process's.
 const APART: Duration = Duration::from_millis(4);
 
-/// Until service is whole: a lock or a permit that was taken without an answer is free after its time.
+/// Until service is whole: a lock or a permit that was taken without an answer is free after its
+/// time.
 const WHOLE: Duration = Duration::from_secs(4);
 
 /// Calls of a trial while the breaker is open.
@@ -97,8 +98,8 @@ impl Stands {
         }
     }
 
-    /// The first three calls of a fault: how long each took, less what a bare timer beside it, for the same
-    /// deadline, is late on this machine.
+    /// The first three calls of a fault: how long each took, less what a bare timer beside it, for
+    /// the same deadline, is late on this machine.
     pub(crate) async fn first_calls(&self, cell: impl Fn(Column) -> Cell) -> Vec<[Duration; 3]> {
         let calls = self.all.iter().map(|stand| self.first_calls_of(stand, cell(stand.column)));
         join_all(calls).await.into_iter().map(Option::unwrap_or_default).collect()
@@ -122,9 +123,9 @@ impl Stands {
             };
             let took = began.elapsed();
             *time = took - late;
-            // A column that asks twice for one answer has opened the breaker before its third.
-            // What an earlier claim of a lock may have taken is given back meanwhile: these calls miss their
-            // deadline too, and may have opened it before the first.
+            // A column that asks twice for one answer has opened the breaker before its third. What
+            // an earlier claim of a lock may have taken is given back meanwhile: these calls miss
+            // their deadline too, and may have opened it before the first.
             let is_early = number > 0 || stand.column == Column::Lock;
             let expected = if is_early { [first, then].concat() } else { first.to_vec() };
             self.report.expect(stand, &format!("call {}", number + 1), seen, &expected);

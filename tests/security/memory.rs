@@ -16,8 +16,8 @@ use tower_redis_kit::{Store, StoreLayer};
 use crate::MINUTE;
 use crate::common::{field, get, request, send, text};
 
-/// Everything that a stranger can make the store in process keep, by two callers side by side. One in
-/// so many asks for a session: each is a new one, whoever asks.
+/// Everything that a stranger can make the store in process keep, by two callers side by side. One
+/// in so many asks for a session: each is a new one, whoever asks.
 async fn assert_memory_has_an_end(identities: u32, one_in: u32) {
     const CAPACITY: usize = 1 << 20;
     const CALLERS: u32 = 2;

@@ -1,5 +1,5 @@
-//! What connecting says where it cannot: each reason by its predicate, with what to change, and never
-//! a password.
+//! What connecting says where it cannot: each reason by its predicate, with what to change, and
+//! never a password.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

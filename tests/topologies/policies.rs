@@ -21,7 +21,8 @@ use crate::{AT_ONCE, RECOVERY};
 pub(crate) const PATIENT: Duration = Duration::from_secs(60);
 pub(crate) const IMPATIENT: Duration = Duration::from_secs(1);
 
-/// As [`RECOVERY`], and an attempt to connect that fell into a silence is given up after two seconds.
+/// As [`RECOVERY`], and an attempt to connect that fell into a silence is given up after two
+/// seconds.
 const AFTER_SILENCE: Duration = Duration::from_secs(5);
 
 /// A fault is put on again where the machine was too busy for what is asserted of times: as for one
@@ -86,8 +87,8 @@ fn away(_: Column) -> Cell {
     Cell { first: AT_FIRST, then: &AT_FIRST[1..] }
 }
 
-/// Each column is at its policy: within the deadline, and at once when it is known why. The server is
-/// dead already, unless it is one to be `hung`.
+/// Each column is at its policy: within the deadline, and at once when it is known why. The server
+/// is dead already, unless it is one to be `hung`.
 pub(crate) async fn assert_policies(
     columns: &Stands,
     hung: Option<&RedisServer>,

@@ -1,5 +1,5 @@
-//! What a layer costs whatever it does, and what it costs to tell clients of a limit: axum calls each
-//! layer by a box, and a response that is longer is written and read.
+//! What a layer costs whatever it does, and what it costs to tell clients of a limit: axum calls
+//! each layer by a box, and a response that is longer is written and read.
 
 use axum::Router;
 use axum::response::Response;

@@ -1,9 +1,9 @@
-//! `load <mode>` serves on `127.0.0.1:$PORT`: `GET /` through one layer, by default settings. With a
-//! `$REDIS_URL` it is on Redis, unless the mode says `memory`.
+//! `load <mode>` serves on `127.0.0.1:$PORT`: `GET /` through one layer, by default settings. With
+//! a `$REDIS_URL` it is on Redis, unless the mode says `memory`.
 //!
 //! Who asks is the client behind one proxy. A limit gives one request back each `$RL_EMIT_MS`
-//! milliseconds (1,000), after a burst of `$RL_BURST` (a million). With `$RL_FIELDS=none` answers do not
-//! say so.
+//! milliseconds (1,000), after a burst of `$RL_BURST` (a million). With `$RL_FIELDS=none` answers
+//! do not say so.
 
 mod bare;
 mod floor;

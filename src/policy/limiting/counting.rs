@@ -38,11 +38,23 @@ pub(crate) struct Ask {
     pub(crate) charged: Option<Timestamp>,
 }
 
+/// What a look has found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// What is asked can be done.
+    pub(crate) fits: bool,
+    /// What was stored lay beyond what the numbers and the clock allow: as it is now, it is to be
+    /// stored whether or not anything is charged. Otherwise each later look would bring it back to
+    /// its own now, and it would never end before its old end.
+    pub(crate) is_brought_back: bool,
+}
+
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Done {
     pub(crate) taken: Taken,
-    /// From when on a state that has changed says no more than none would.
+    /// From when on the state says no more than none would, if it is to be stored; nothing, where
+    /// what was stored stays as it was.
     pub(crate) expires: Option<Timestamp>,
 }
 
@@ -75,7 +87,8 @@ pub(crate) enum Standing {
     Unknown,
 }
 
-/// What came of an act on one limit: whether it fits, or was done, and where the limit stands after it.
+/// What came of an act on one limit: whether it fits, or was done, and where the limit stands after
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) fits: bool,
@@ -123,38 +136,32 @@ impl Counting {
 
     /// Brings a state up to the moment of what is asked, and says whether that can be done. What
     /// another algorithm left counts as nothing.
-    pub(crate) fn look(&self, state: &mut State, ask: &Ask) -> bool {
+    pub(crate) fn look(&self, state: &mut State, ask: &Ask) -> Look {
+        const SHUT: Look = Look { fits: false, is_brought_back: false };
         dispatch!(self, &mut *state, |it, own| return it.look(own, ask), {});
         if state.is_blocked(ask.now) {
-            return false;
+            return SHUT;
         }
         *state = self.unused(ask.now);
-        dispatch!(self, state, |it, own| it.look(own, ask), false)
+        dispatch!(self, state, |it, own| it.look(own, ask), SHUT)
     }
 
-    /// Does what is asked to a state that was looked at, which has said whether it `fits`.
-    pub(crate) fn act(&self, state: &mut State, ask: &Ask, fits: bool) -> Done {
-        dispatch!(self, &mut *state, |it, own| it.act(own, ask, fits), state.stay(ask))
+    /// Does what is asked to a state that was looked at.
+    pub(crate) fn act(&self, state: &mut State, ask: &Ask, look: Look) -> Done {
+        dispatch!(self, &mut *state, |it, own| it.act(own, ask, look), state.stay(ask))
     }
 
-    /// Looks and acts.
+    /// Looks and acts. What need not be stored stays as it is.
     #[inline]
     pub(crate) fn apply(&self, state: &mut State, ask: &Ask) -> Done {
         // Once, and so that the compiler sees both.
-        dispatch!(
-            self,
-            &mut *state,
-            |it, own| {
-                let fits = it.look(own, ask);
-                return it.act(own, ask, fits);
-            },
-            {}
-        );
-        let fits = self.look(state, ask);
-        self.act(state, ask, fits)
+        dispatch!(self, &mut *state, |it, own| return it.apply(own, ask), {});
+        let look = self.look(state, ask);
+        self.act(state, ask, look)
     }
 
     /// From when on the state says no more than none would.
+    #[cfg(test)]
     pub(crate) fn expires(&self, state: &State, now: Timestamp) -> Timestamp {
         dispatch!(
             self,
@@ -167,7 +174,8 @@ impl Counting {
         )
     }
 
-    /// Nothing is known of a limit that was not asked about: [`Standing::Unknown`] may not come here.
+    /// Nothing is known of a limit that was not asked about: [`Standing::Unknown`] may not come
+    /// here.
     #[inline]
     pub(crate) fn decide(&self, taken: &Taken, cost: u32) -> Decision {
         let Taken { fits, now, standing } = *taken;
@@ -214,6 +222,15 @@ impl State {
         matches!(self, State::Blocked { until } if *until > now)
     }
 
+    /// Until when it is shut, by somebody or by itself; zero, where it is not.
+    pub(crate) fn shut_until(&self) -> Timestamp {
+        match self {
+            State::Blocked { until } => *until,
+            State::Failures(failures) => failures.until,
+            _ => Timestamp(0),
+        }
+    }
+
     /// Nothing is done to what is shut.
     fn stay(&self, ask: &Ask) -> Done {
         let until = match self {
@@ -227,8 +244,8 @@ impl State {
 }
 
 impl Taken {
-    /// When, or in which window, it was charged: so that a refund that comes late does not give back what
-    /// has come back by itself.
+    /// When, or in which window, it was charged: so that a refund that comes late does not give
+    /// back what has come back by itself.
     pub(crate) fn mark(&self) -> Timestamp {
         match self.standing {
             Standing::Arrival(at) => Timestamp(at.micros),

@@ -95,8 +95,10 @@ impl FixedWindow {
 impl Algorithm for FixedWindow {
     type State = Window;
 
-    fn bring_up(&self, window: &mut Window, now: Timestamp) {
-        *window = self.current(Some(*window), now);
+    fn bring_up(&self, window: &mut Window, now: Timestamp) -> bool {
+        let stored = *window;
+        *window = self.current(Some(stored), now);
+        window.used > 0 && window.ends < stored.ends
     }
 
     fn admits(&self, window: &Window, _: Timestamp, cost: u32) -> bool {
@@ -117,7 +119,7 @@ impl Algorithm for FixedWindow {
         replace(window, self.refunded(*window, cost, charged))
     }
 
-    fn standing(&self, window: &Window, _: u32, _: bool) -> Standing {
+    fn standing(&self, window: &Window, _: Timestamp, _: u32, _: bool) -> Standing {
         Standing::Window(*window)
     }
 

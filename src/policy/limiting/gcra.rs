@@ -1,8 +1,8 @@
 //! The generic cell rate algorithm, exact.
 //!
 //! With N requests in W, one request is worth T = W/N, which is seldom a whole number of
-//! microseconds. So times are whole microseconds and *ticks* of 1/N µs, of which T has W and a burst of
-//! B has B·W. Nothing is ever rounded but what is reported.
+//! microseconds. So times are whole microseconds and *ticks* of 1/N µs, of which T has W and a
+//! burst of B has B·W. Nothing is ever rounded but what is reported.
 //!
 //! Source of the algorithm: ITU-T I.371, annex A (virtual scheduling). A token bucket of B tokens
 //! that fills at N/W is the same state, seen from the other side: it holds (now + BT − tat)/T.
@@ -177,8 +177,11 @@ impl Algorithm for Gcra {
     type State = Arrival;
 
     #[inline]
-    fn bring_up(&self, arrival: &mut Arrival, now: Timestamp) {
-        *arrival = self.current(Some(*arrival), now);
+    fn bring_up(&self, arrival: &mut Arrival, now: Timestamp) -> bool {
+        let stored = *arrival;
+        *arrival = self.current(Some(stored), now);
+        // What is less than a microsecond, in the ticks of another N, locks nobody out.
+        *arrival < Arrival { ticks: stored.ticks.min(self.limit - 1), ..stored }
     }
 
     /// It fits iff now ≥ tat' + cT − BT.
@@ -204,7 +207,7 @@ impl Algorithm for Gcra {
     }
 
     #[inline]
-    fn standing(&self, arrival: &Arrival, _: u32, _: bool) -> Standing {
+    fn standing(&self, arrival: &Arrival, _: Timestamp, _: u32, _: bool) -> Standing {
         Standing::Arrival(*arrival)
     }
 
@@ -230,7 +233,8 @@ fn split(ticks: u128, limit: u32) -> Arrival {
     Arrival { micros: u64::try_from(micros).unwrap_or(u64::MAX), ticks }
 }
 
-/// A number that others are divided by, again and again: without a division, which is what takes longest.
+/// A number that others are divided by, again and again: without a division, which is what takes
+/// longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Divisor {
     value: u64,
@@ -249,7 +253,8 @@ impl Divisor {
         let Ok(dividend) = u64::try_from(dividend) else {
             return u64::try_from(dividend / u128::from(self.value)).unwrap_or(u64::MAX);
         };
-        // Too little by at most 1: the inverse is too little by less than dividend/2^64 would make up for.
+        // Too little by at most 1: the inverse is too little by less than dividend/2^64 would make
+        // up for.
         let quotient = ((u128::from(dividend) * u128::from(self.inverse)) >> 64) as u64;
         quotient + u64::from(dividend - quotient * self.value >= self.value)
     }

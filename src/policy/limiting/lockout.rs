@@ -1,7 +1,7 @@
 //! A number of attempts, and then a time without any, which grows from one time to the next.
 //!
-//! The time begins with the attempt that uses the last one up. What is refused while it lasts changes
-//! nothing, so nobody can push its end out by trying.
+//! The time begins with the attempt that uses the last one up. What is refused while it lasts
+//! changes nothing, so nobody can push its end out by trying.
 
 use super::algorithm::{Algorithm, replace};
 use super::fixed_window::{add, admits, decide};
@@ -79,7 +79,8 @@ impl Lockout {
         Failures { window, until: Timestamp(now.0.saturating_add(self.steps.micros(level))), level }
     }
 
-    /// An attempt that was none after all. If it was the one that locked its key out, it does no more.
+    /// An attempt that was none after all. If it was the one that locked its key out, it does no
+    /// more.
     fn refunded(&self, it: Failures, cost: u32, charged: Option<Timestamp>) -> Failures {
         if cost == 0 || charged.is_some_and(|window| window != it.window.ends) {
             return it;
@@ -119,8 +120,13 @@ impl Lockout {
 impl Algorithm for Lockout {
     type State = Failures;
 
-    fn bring_up(&self, failures: &mut Failures, now: Timestamp) {
-        *failures = self.current(Some(*failures), now);
+    fn bring_up(&self, failures: &mut Failures, now: Timestamp) -> bool {
+        let stored = *failures;
+        *failures = self.current(Some(stored), now);
+        match Lockout::is_locked(*failures) {
+            true => failures.until < stored.until,
+            false => failures.window.used > 0 && failures.window.ends < stored.window.ends,
+        }
     }
 
     fn admits(&self, failures: &Failures, _: Timestamp, cost: u32) -> bool {
@@ -141,7 +147,7 @@ impl Algorithm for Lockout {
         replace(failures, self.refunded(*failures, cost, charged))
     }
 
-    fn standing(&self, failures: &Failures, _: u32, _: bool) -> Standing {
+    fn standing(&self, failures: &Failures, _: Timestamp, _: u32, _: bool) -> Standing {
         Standing::Failures(*failures)
     }
 

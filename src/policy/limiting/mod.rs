@@ -17,11 +17,12 @@ mod sliding_window;
 mod steps;
 #[cfg(test)]
 pub(crate) mod tests;
+mod text;
 #[cfg(feature = "time-zones")]
 mod zone;
 
 pub(crate) use self::calendar::Calendar;
-pub(crate) use self::counting::{Act, Ask, Counting, Done, Standing, State, Taken};
+pub(crate) use self::counting::{Act, Ask, Counting, Done, Look, Standing, State, Taken};
 pub(crate) use self::decision::Decision;
 pub(crate) use self::fixed_window::{FixedWindow, Opening, Window};
 pub(crate) use self::gcra::{Arrival, Gcra};
@@ -30,5 +31,6 @@ pub use self::quota::Quota;
 pub(crate) use self::sliding_log::{Log, Logged, SlidingLog};
 pub(crate) use self::sliding_window::{SlidingWindow, TwoWindows};
 pub(crate) use self::steps::Steps;
+pub use self::text::InvalidQuota;
 #[cfg(feature = "time-zones")]
 pub use self::zone::UnknownTimeZone;

@@ -11,9 +11,9 @@ use crate::policy::micros;
 
 /// How much is allowed in how much time, and how that is counted.
 ///
-/// `per_second(5)` means five a second. It is counted by GCRA unless something else is said: what was
-/// used comes back evenly, and after a pause a whole burst may come at once, which equals the quota
-/// unless [`burst`](Quota::burst) says otherwise.
+/// `per_second(5)` means five a second. It is counted by GCRA unless something else is said: what
+/// was used comes back evenly, and after a pause a whole burst may come at once, which equals the
+/// quota unless [`burst`](Quota::burst) says otherwise.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,8 +39,8 @@ use crate::policy::micros;
 /// | [`sliding_log`](Quota::sliding_log) | quota, exactly | two numbers for each admitted request | small quotas |
 /// | [`lockout`](Quota::lockout) | quota, then none for a while | four numbers | log-ins |
 ///
-/// The state of one algorithm is none to another: a limit that changes from one to another begins anew.
-/// A limit whose numbers change goes on with what was counted: see
+/// The state of one algorithm is none to another: a limit that changes from one to another begins
+/// anew. A limit whose numbers change goes on with what was counted: see
 /// [`LiveLimits`](crate::rate_limit::LiveLimits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
@@ -74,7 +74,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_LOG: u32 = 1_000_000;
 
 impl Quota {
-    /// `limit` requests in each `period`.
+    /// `limit` requests in each `period`. From the configuration, a quota is
+    /// [parsed](Quota#impl-FromStr-for-Quota).
     ///
     /// # Panics
     /// When `limit` is 0, or `period` is shorter than a microsecond or longer than ten years.
@@ -83,10 +84,15 @@ impl Quota {
             panic!("a quota of 0 allows nothing: give a limit of at least 1");
         };
         assert!(
-            period.as_nanos() >= 1_000 && period.as_nanos() <= LONGEST.as_nanos(),
+            Quota::is_possible(limit.get(), period),
             "a quota's period is at least a microsecond and at most ten years"
         );
         Quota { limit, period, burst: None, algorithm: Algorithm::Gcra }
+    }
+
+    /// What [`new`](Quota::new) does not panic for.
+    pub(super) const fn is_possible(limit: u32, period: Duration) -> bool {
+        limit > 0 && period.as_nanos() >= 1_000 && period.as_nanos() <= LONGEST.as_nanos()
     }
 
     /// `limit` requests a second.
@@ -146,8 +152,8 @@ impl Quota {
         self
     }
 
-    /// Days and months of the calendar begin at midnight in this time zone of the IANA database, such
-    /// as `Europe/Berlin`. A day has 23 or 25 hours there when the clock is changed.
+    /// Days and months of the calendar begin at midnight in this time zone of the IANA database,
+    /// such as `Europe/Berlin`. A day has 23 or 25 hours there when the clock is changed.
     ///
     /// ```
     /// use tower_redis_kit::rate_limit::Quota;
@@ -179,12 +185,13 @@ impl Quota {
         self
     }
 
-    /// Never more than the limit in any window of the period's length, at GCRA's cost: with a burst of
-    /// b, requests come back at (limit − b) in each period. The burst is half the limit unless set.
+    /// Never more than the limit in any window of the period's length, at GCRA's cost: with a burst
+    /// of b, requests come back at (limit − b) in each period. The burst is half the limit unless
+    /// set.
     ///
     /// # Panics
-    /// When the burst is the whole limit: then nothing would come back. A limit of 1 has no choice. And
-    /// when the burst would take more than ten years to come back.
+    /// When the burst is the whole limit: then nothing would come back. A limit of 1 has no choice.
+    /// And when the burst would take more than ten years to come back.
     pub const fn guaranteed(mut self) -> Quota {
         assert!(
             self.limit.get() == 1 || self.burst_or(0) < self.limit.get(),
@@ -224,10 +231,10 @@ impl Quota {
         self.counted(Algorithm::SlidingWindow)
     }
 
-    /// Counted exactly: never more than the limit in any window, and nothing refused that would fit.
-    /// Each admitted request takes some 20 bytes until it is a period old. In process a key has room for
-    /// some 130,000, by the [capacity](crate::StoreBuilder::memory_capacity) that a store has unless set:
-    /// what comes beyond them goes by the layer's fallback.
+    /// Counted exactly: never more than the limit in any window, and nothing refused that would
+    /// fit. Each admitted request takes some 20 bytes until it is a period old. In process a key
+    /// has room for some 130,000, by the [capacity](crate::StoreBuilder::memory_capacity) that a
+    /// store has unless set: what comes beyond them goes by the layer's fallback.
     ///
     /// # Panics
     /// When the limit is above a million, or a burst was set: only GCRA has one.
@@ -236,18 +243,20 @@ impl Quota {
         self.counted(Algorithm::SlidingLog)
     }
 
-    /// With the last of its attempts, a key is locked out: for the first of `steps`, the next time for
-    /// the second, and so on; the last one is repeated. After it, all attempts are there again.
+    /// With the last of its attempts, a key is locked out: for the first of `steps`, the next time
+    /// for the second, and so on; the last one is repeated. After it, all attempts are there again.
     ///
     /// Attempts add up within the quota's period from the first one on. What is refused changes
     /// nothing, so nobody can push the end out. How often a key was locked out is forgotten when
-    /// nothing was counted for the period, or the longest of the steps, whichever is longer.
+    /// nothing was counted for the period, or the longest of the steps, whichever is longer. In
+    /// process a lockout is forgotten before that only where nearly all that the
+    /// [memory](crate::StoreBuilder::memory_capacity) holds is shut.
     ///
     /// To count failures alone, [settle](crate::rate_limit::Limit::settle) the attempts.
     ///
     /// # Panics
-    /// When there are no steps or more than 8, one of them is shorter than a second or longer than a
-    /// year, or a burst was set.
+    /// When there are no steps or more than 8, one of them is shorter than a second or longer than
+    /// a year, or a burst was set.
     pub fn lockout<const N: usize>(self, steps: [Duration; N]) -> Quota {
         self.counted(Algorithm::Lockout(Steps::new(&steps)))
     }
@@ -261,12 +270,12 @@ impl Quota {
         self
     }
 
-    /// At most `burst` requests at once. One above the limit is told to clients as a quota of its own, at the
-    /// same rate: `per_second(5).burst(20)` as 20 in 4 seconds.
+    /// At most `burst` requests at once. One above the limit is told to clients as a quota of its
+    /// own, at the same rate: `per_second(5).burst(20)` as 20 in 4 seconds.
     ///
     /// # Panics
-    /// When `burst` is 0, or so large that it would take more than ten years to come back, or the quota
-    /// is not counted by GCRA.
+    /// When `burst` is 0, or so large that it would take more than ten years to come back, or the
+    /// quota is not counted by GCRA.
     pub const fn burst(mut self, burst: u32) -> Quota {
         let Some(burst) = NonZeroU32::new(burst) else {
             panic!("a burst of 0 allows nothing: give a burst of at least 1");
@@ -327,8 +336,9 @@ impl Quota {
         }
     }
 
-    /// What is told to clients: how much in which window, where that has a length. Never less than may
-    /// remain: a burst above the limit is the same rate, said of the time in which it comes back.
+    /// What is told to clients: how much in which window, where that has a length. Never less than
+    /// may remain: a burst above the limit is the same rate, said of the time in which it comes
+    /// back.
     pub(crate) fn told(&self) -> (u32, Option<Duration>) {
         let (limit, burst) = (self.limit.get(), self.burst_size());
         if burst > limit {
@@ -362,8 +372,8 @@ impl Quota {
         }
     }
 
-    /// This quota for one process, by GCRA: a rate and a burst that are no more generous in any window
-    /// than the quota itself. The time that one request is worth, and the burst.
+    /// This quota for one process, by GCRA: a rate and a burst that are no more generous in any
+    /// window than the quota itself. The time that one request is worth, and the burst.
     pub(crate) fn in_process(&self) -> (Duration, u32) {
         let guaranteed =
             |period| Quota { algorithm: Algorithm::Guaranteed, burst: None, period, ..*self };

@@ -1,19 +1,19 @@
 //! Never more than N in any window, and nothing refused that would fit: a log of what was admitted.
 //!
 //! An entry is a time and the sum of all costs up to it, so what the live entries cost is one
-//! subtraction. Entries in (t−W, t] are live. A log takes memory for each request that it admits, up to
-//! N of them.
+//! subtraction. Entries in (t−W, t] are live. A log takes memory for each request that it admits,
+//! up to N of them.
 //!
-//! What is given back is taken out where it was charged, and all later sums are lowered: the others stay
-//! for their own windows, neither longer nor shorter. So whoever gives back what was no failure keeps no
-//! failure alive.
+//! What is given back is taken out where it was charged, and all later sums are lowered: the others
+//! stay for their own windows, neither longer nor shorter. So whoever gives back what was no
+//! failure keeps no failure alive.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::algorithm::Algorithm;
 use super::fixed_window::admits;
-use super::{Decision, Standing};
+use super::{Act, Ask, Decision, Done, Look, Standing};
 use crate::policy::Timestamp;
 
 /// A quota in the numbers that the algorithm computes with.
@@ -62,8 +62,11 @@ impl SlidingLog {
         self.window
     }
 
-    pub(super) fn logged(&self, log: &Log, cost: u32, allowed: bool) -> Logged {
-        let ends = |entry: &Entry| Timestamp(entry.at.0 + self.window);
+    /// An entry that is yet to come was left by another clock. It counts as one of now, so that it
+    /// cannot lock its key out.
+    pub(super) fn logged(&self, log: &Log, now: Timestamp, cost: u32, allowed: bool) -> Logged {
+        let used = self.used(log, now);
+        let ends = |entry: &Entry| Timestamp(entry.at.min(now).0 + self.window);
         let fits = if allowed || cost > self.limit {
             None
         } else {
@@ -71,10 +74,22 @@ impl SlidingLog {
             let wanted = log.sum() + u64::from(cost) - u64::from(self.limit);
             log.entries.get(log.entries.partition_point(|entry| entry.sum < wanted))
         };
-        Logged {
-            used: log.used(),
-            fits: fits.map_or(Timestamp(0), ends),
-            empty: log.entries.back().map_or(Timestamp(0), ends),
+        let last = log.entries.back().filter(|_| used > 0);
+        let (fits, empty) = (fits.map_or(Timestamp(0), ends), last.map_or(Timestamp(0), ends));
+        Logged { used, fits, empty }
+    }
+
+    /// What the live entries cost.
+    pub(crate) fn used(&self, log: &Log, now: Timestamp) -> u64 {
+        log.sum() - log.sum_of(self.ended(log, now))
+    }
+
+    /// How many entries are no longer live: mostly none, of a log that was brought up.
+    fn ended(&self, log: &Log, now: Timestamp) -> usize {
+        let has_ended = |entry: &Entry| entry.at.0 + self.window <= now.0;
+        match log.entries.front() {
+            Some(first) if has_ended(first) => log.entries.partition_point(has_ended),
+            _ => 0,
         }
     }
 
@@ -96,26 +111,34 @@ impl Algorithm for SlidingLog {
     type State = Log;
 
     /// Drops what is not live at `now`.
-    ///
-    /// An entry that is yet to come was left by another clock. It counts as one of now, so that it
-    /// cannot lock its key out.
-    fn bring_up(&self, log: &mut Log, now: Timestamp) {
+    fn bring_up(&self, log: &mut Log, now: Timestamp) -> bool {
         let sum = log.sum();
-        let past = log.entries.partition_point(|entry| entry.at <= now);
-        if past < log.entries.len() {
-            log.entries.truncate(past);
+        let is_ahead = log.entries.back().is_some_and(|last| last.at > now);
+        if is_ahead {
+            log.entries.truncate(log.entries.partition_point(|entry| entry.at <= now));
             log.entries.push_back(Entry { at: now, sum });
         }
-        while let Some(first) = log.entries.front()
-            && first.at.0 + self.window <= now.0
-        {
-            log.base = first.sum;
-            log.entries.pop_front();
+        let ended = self.ended(log, now);
+        if ended > 0 {
+            log.base = log.sum_of(ended);
+            log.entries.drain(..ended);
         }
+        is_ahead || ended > 0
     }
 
-    fn admits(&self, log: &Log, _: Timestamp, cost: u32) -> bool {
-        admits(self.limit, log.used(), cost)
+    /// Who only looks leaves a log as it is, which is too long to be copied for that.
+    fn look(&self, log: &mut Log, ask: &Ask) -> Look {
+        let is_brought_back = ask.act != Act::Peek && self.bring_up(log, ask.now);
+        Look { fits: self.can_be_done(log, ask), is_brought_back }
+    }
+
+    fn apply(&self, log: &mut Log, ask: &Ask) -> Done {
+        let look = self.look(log, ask);
+        self.act(log, ask, look)
+    }
+
+    fn admits(&self, log: &Log, now: Timestamp, cost: u32) -> bool {
+        admits(self.limit, self.used(log, now), cost)
     }
 
     fn charge(&self, log: &mut Log, now: Timestamp, cost: u32) -> bool {
@@ -130,8 +153,8 @@ impl Algorithm for SlidingLog {
         true
     }
 
-    /// Takes out what was charged at that time, as far as it is live; without a time, what was charged
-    /// last.
+    /// Takes out what was charged at that time, as far as it is live; without a time, what was
+    /// charged last.
     fn refund(&self, log: &mut Log, _: Timestamp, cost: u32, charged: Option<Timestamp>) -> bool {
         let (from, to) = match charged {
             Some(at) => (log.sum_before(at), log.sum_before(Timestamp(at.0.saturating_add(1)))),
@@ -140,21 +163,16 @@ impl Algorithm for SlidingLog {
         log.cut(to.saturating_sub(cost.into()).max(from), to)
     }
 
-    fn standing(&self, log: &Log, cost: u32, fits: bool) -> Standing {
-        Standing::Logged(self.logged(log, cost, fits))
+    fn standing(&self, log: &Log, now: Timestamp, cost: u32, fits: bool) -> Standing {
+        Standing::Logged(self.logged(log, now, cost, fits))
     }
 
     fn expires(&self, log: &Log, now: Timestamp) -> Timestamp {
-        self.logged(log, 0, true).empty.max(now)
+        self.logged(log, now, 0, true).empty.max(now)
     }
 }
 
 impl Log {
-    /// What the entries cost.
-    pub(crate) fn used(&self) -> u64 {
-        self.sum() - self.base
-    }
-
     /// The bytes that the entries take.
     pub(crate) fn weight(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()
@@ -172,12 +190,16 @@ impl Log {
 
     /// The sum of all costs before a time.
     fn sum_before(&self, at: Timestamp) -> u64 {
-        let later = self.entries.partition_point(|entry| entry.at < at);
-        later.checked_sub(1).map_or(self.base, |last| self.entries[last].sum)
+        self.sum_of(self.entries.partition_point(|entry| entry.at < at))
     }
 
-    /// Takes out what was charged between two sums, of which `to` is an entry's, if anything. It costs a step for each
-    /// later entry; most often there are few.
+    /// The sum of all costs up to and with the first `count` entries.
+    fn sum_of(&self, count: usize) -> u64 {
+        count.checked_sub(1).map_or(self.base, |last| self.entries[last].sum)
+    }
+
+    /// Takes out what was charged between two sums, of which `to` is an entry's, if anything. It
+    /// costs a step for each later entry; most often there are few.
     fn cut(&mut self, from: u64, to: u64) -> bool {
         if from >= to {
             return false;

@@ -54,8 +54,8 @@ impl SlidingWindow {
         TwoWindows { start, previous, current }
     }
 
-    /// What was charged in a window is given back in that window alone. Where nobody says in which, what
-    /// is of this one goes first, and then what is of the one before.
+    /// What was charged in a window is given back in that window alone. Where nobody says in which,
+    /// what is of this one goes first, and then what is of the one before.
     pub(super) fn refunded(
         &self,
         it: TwoWindows,
@@ -134,8 +134,10 @@ impl SlidingWindow {
 impl Algorithm for SlidingWindow {
     type State = TwoWindows;
 
-    fn bring_up(&self, both: &mut TwoWindows, now: Timestamp) {
-        *both = self.current(Some(*both), now);
+    fn bring_up(&self, both: &mut TwoWindows, now: Timestamp) -> bool {
+        let stored = *both;
+        *both = self.current(Some(stored), now);
+        both.start < stored.start
     }
 
     /// prev·(W−elapsed)/W + cur + cost ≤ N, in integers.
@@ -158,7 +160,7 @@ impl Algorithm for SlidingWindow {
         replace(both, self.refunded(*both, cost, charged))
     }
 
-    fn standing(&self, both: &TwoWindows, _: u32, _: bool) -> Standing {
+    fn standing(&self, both: &TwoWindows, _: Timestamp, _: u32, _: bool) -> Standing {
         Standing::TwoWindows(*both)
     }
 

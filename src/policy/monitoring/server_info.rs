@@ -48,8 +48,8 @@ pub struct ServerInfo {
     pub replication: Replication,
     /// Of the in-process store: where it keeps what.
     pub shelves: Vec<ShelfInfo>,
-    /// Of a cluster: each of its primaries. All above is the whole of them then: sums, and of what can
-    /// only be as good as its worst part, that.
+    /// Of a cluster: each of its primaries. All above is the whole of them then: sums, and of what
+    /// can only be as good as its worst part, that.
     pub nodes: Vec<ServerInfo>,
     /// Which life of which server this is: another one has counters of its own.
     pub(crate) run_id: Option<String>,

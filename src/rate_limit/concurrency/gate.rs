@@ -7,14 +7,13 @@ use smallvec::smallvec;
 
 use super::fields;
 use super::layer::Settings;
-use super::local::Counted;
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
 use crate::rate_limit::body::Tail;
 use crate::rate_limit::refusal::Refusal;
 use crate::rate_limit::{Fallback, Key, KeyError, LimitBody, Limited, Violation};
 use crate::store::Asking;
-use crate::store::keys::Subject;
+use crate::store::Counted;
 use crate::store::permits::Permit;
 use crate::store::verbs::Acquired;
 use crate::store_layer::find;
@@ -26,7 +25,7 @@ pub(super) struct ConcurrencyGate {
     /// What it waits for a key with.
     store: Option<Store>,
     /// What it is about to hold.
-    asked: Option<(Permit, Subject)>,
+    asked: Option<Permit>,
     occupied: Option<Box<Occupied>>,
     remaining: Option<u64>,
 }
@@ -68,7 +67,7 @@ impl ConcurrencyGate {
         let subject = settings.without_key.subject(key, name, is_shadow)?;
         let Some(subject) = subject else { return Ok(Plan::Pass) };
         let (permit, acquire) = Permit::claim(store, settings.semaphore.clone(), subject);
-        self.asked = Some((permit, subject));
+        self.asked = Some(permit);
         Ok(Plan::Ask(store.ask(acquire)))
     }
 
@@ -110,29 +109,26 @@ impl Gate for ConcurrencyGate {
     }
 
     fn open(&mut self, answer: Result<Acquired, StoreError>) -> Result<(), Refusal> {
-        let Some((mut permit, subject)) = self.asked.take() else { return Ok(()) };
+        let Some(mut permit) = self.asked.take() else { return Ok(()) };
         permit.settle(&answer);
         // Unless it is kept here, the permit is given back, if it may be held.
         match (answer, self.settings.fallback) {
             (Ok(Acquired { is_held: true, held }), fallback) => {
                 self.observe(Event::Allowed);
                 let counts_here = fallback == Fallback::Local;
-                let counted = counts_here.then(|| self.settings.local.count(subject));
+                let counted = counts_here.then(|| permit.count_here());
                 self.occupy(Some(permit), counted, held);
                 Ok(())
             }
             (Ok(Acquired { is_held: false, .. }), _) => self.refused(Event::Limited),
-            (Err(_), Fallback::Local) => {
-                let most = self.settings.semaphore.permits;
-                match self.settings.local.admit(subject, most) {
-                    (Some(counted), count) => {
-                        self.observe(Event::AllowedHere);
-                        self.occupy(None, Some(counted), count.into());
-                        Ok(())
-                    }
-                    (None, _) => self.refused(Event::LimitedHere),
+            (Err(_), Fallback::Local) => match permit.admit_here() {
+                (Some(counted), count) => {
+                    self.observe(Event::AllowedHere);
+                    self.occupy(None, Some(counted), count.into());
+                    Ok(())
                 }
-            }
+                (None, _) => self.refused(Event::LimitedHere),
+            },
             (Err(error), Fallback::Refuse) if !self.settings.is_shadow => {
                 self.observe(Event::Refused);
                 Err(Refusal::Unavailable(error))
@@ -145,7 +141,7 @@ impl Gate for ConcurrencyGate {
     }
 
     fn abandon(&mut self, asking: Asking<Acquired>) {
-        if let Some((permit, _)) = self.asked.take() {
+        if let Some(permit) = self.asked.take() {
             permit.abandon(asking);
         }
     }

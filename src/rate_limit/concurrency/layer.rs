@@ -7,7 +7,6 @@ use http::{HeaderValue, Response};
 use tower_layer::Layer;
 
 use super::ConcurrencyLimit;
-use super::local::Local;
 use crate::Store;
 use crate::key::RequestMatcher;
 use crate::rate_limit::answer::Documents;
@@ -35,7 +34,6 @@ pub(super) struct Settings {
     pub(super) policy_field: HeaderValue,
     pub(super) documents: Documents,
     pub(super) refuse_with: Option<Arc<RefuseWith>>,
-    pub(super) local: Arc<Local>,
     pub(super) store: Option<Store>,
 }
 
@@ -69,7 +67,6 @@ impl ConcurrencyLimitLayer {
                 policy_field: fields::policy(name, permits, None, Unit::ConcurrentRequests),
                 documents: Documents::default(),
                 refuse_with: None,
-                local: Arc::default(),
                 store: None,
             }),
         }
@@ -95,7 +92,8 @@ impl ConcurrencyLimitLayer {
         self.with(|settings| settings.fallback = fallback)
     }
 
-    /// How clients are told what remains. [`Fields::default`] unless set; what is older says nothing.
+    /// How clients are told what remains. [`Fields::default`] unless set; what is older says
+    /// nothing.
     pub fn fields(self, fields: Fields) -> ConcurrencyLimitLayer {
         self.with(|settings| settings.fields = fields)
     }
@@ -114,8 +112,8 @@ impl ConcurrencyLimitLayer {
         self.with(|settings| settings.without_key = without_key)
     }
 
-    /// Counts, but refuses nobody: as a [rate limit's shadow](crate::rate_limit::Limit::shadow). A request that
-    /// it would have refused has no permit.
+    /// Counts, but refuses nobody: as a [rate limit's shadow](crate::rate_limit::Limit::shadow). A
+    /// request that it would have refused has no permit.
     pub fn shadow(self) -> ConcurrencyLimitLayer {
         self.with(|settings| settings.is_shadow = true)
     }

@@ -150,8 +150,8 @@ pub(super) async fn what_was_charged_in_the_window_before_can_be_given_back(stor
     assert_eq!(back.remaining, 100);
 }
 
-/// Only failures count: what is given back is what was charged, and not an older failure, which would
-/// then never end.
+/// Only failures count: what is given back is what was charged, and not an older failure, which
+/// would then never end.
 pub(super) async fn what_is_given_back_keeps_nothing_else_alive(store: Store) {
     let rule = rule("log-in", Quota::new(2, Duration::from_millis(400)).sliding_log());
     assert!(take(&store, &rule, "ada").await);
@@ -284,4 +284,67 @@ pub(super) async fn a_changed_quota_goes_on_with_what_was_counted(store: Store) 
     }
     assert_eq!(remaining(&store, &fixed(20), "ada").await, 15);
     assert_eq!(remaining(&store, &fixed(2), "ada").await, 0);
+}
+
+/// The same limits by a short period, from the second on which was used up.
+fn shortened(period: Duration) -> Vec<Arc<Rule>> {
+    let quota = Quota::new(2, period);
+    [
+        ("gcra", quota),
+        ("bucket", quota.token_bucket()),
+        ("fixed", quota.fixed_window()),
+        ("aligned", quota.aligned_window()),
+        ("calendar", quota.aligned_window()),
+        ("sliding", quota.sliding_window()),
+        ("log", quota.sliding_log()),
+        ("lockout", quota.lockout([Duration::from_secs(1)])),
+    ]
+    .map(|(name, quota)| rule(name, quota))
+    .into()
+}
+
+/// Whoever asks again too early does not put that off.
+pub(super) async fn a_shortened_limit_opens_when_it_says(store: Store) {
+    let mut callers = JoinSet::new();
+    for (long, short) in each(2).into_iter().zip(shortened(Duration::from_secs(1))) {
+        let store = store.clone();
+        callers.spawn(async move {
+            assert!(take(&store, &long, "ada").await && take(&store, &long, "ada").await);
+            let mut refused = act(&store, Act::Take, &[charge(&short, "ada", 2)]).await[0];
+            while !refused.allowed {
+                let told = refused.retry_after.unwrap();
+                let nap = told.min(Duration::from_millis(300));
+                tokio::time::sleep(nap).await;
+                refused = act(&store, Act::Take, &[charge(&short, "ada", 2)]).await[0];
+                let left = refused.retry_after.unwrap();
+                assert!(
+                    left <= told - nap + Duration::from_millis(1),
+                    "{}: {left:?} of {told:?} are left",
+                    long.name
+                );
+            }
+        });
+    }
+    callers.join_all().await;
+}
+
+/// Of one limit, and of all together.
+pub(super) async fn a_look_by_other_numbers_changes_nothing(store: Store) {
+    let (all, shorter) = (each(2), shortened(Duration::from_millis(20)));
+    for rule in &all {
+        assert!(take(&store, rule, "ada").await && take(&store, rule, "ada").await);
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let looks: Vec<_> = shorter.iter().map(|rule| charge(rule, "ada", 1)).collect();
+    for look in &looks {
+        act(&store, Act::Peek, std::slice::from_ref(look)).await;
+    }
+    act(&store, Act::Peek, &looks).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for rule in &all {
+        let found = act(&store, Act::Peek, &[charge(rule, "ada", 1)]).await[0];
+        let wait = found.retry_after.unwrap();
+        assert_eq!((found.allowed, found.remaining), (false, 0), "{}", rule.name);
+        assert!(wait > Duration::from_secs(30), "{}: {wait:?}", rule.name);
+    }
 }

@@ -47,6 +47,8 @@ macro_rules! backends {
                 what_was_counted_can_be_forgotten
                 a_lockout_grows_and_cannot_be_pushed_out
                 a_changed_quota_goes_on_with_what_was_counted
+                a_shortened_limit_opens_when_it_says
+                a_look_by_other_numbers_changes_nothing
             }
             facts! { sessions, $open =>
                 a_session_is_there_until_it_is_ended

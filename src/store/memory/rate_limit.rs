@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::shelf::{Full, Overflow, Shelf};
 use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
-use crate::policy::limiting::{Act, Ask, Done, Standing, State, Taken};
+use crate::policy::limiting::{Act, Ask, Done, Look, Standing, State, Taken};
 use crate::store::StoreError;
 use crate::store::error::Kind;
 use crate::store::keys::{Fingerprint, Subject};
@@ -28,9 +28,10 @@ const PARTS: usize = 16;
 
 impl Limits {
     pub(super) fn new(capacity: usize) -> Limits {
-        // Forgetting the limit that was used least recently is little harm.
-        let part = |_| Mutex::new(Shelf::new(capacity / PARTS, Overflow::Evict));
-        Limits { parts: (0..PARTS).map(part).collect() }
+        // Forgetting the limit that was used least recently is little harm, but for one that is
+        // shut: whoever is could open it with keys that he makes up.
+        let part = || Shelf::new(capacity / PARTS, Overflow::Evict).sparing(State::shut_until);
+        Limits { parts: (0..PARTS).map(|_| Mutex::new(part())).collect() }
     }
 
     pub(super) fn parts(&self) -> impl Iterator<Item = MutexGuard<'_, Part>> {
@@ -65,8 +66,8 @@ fn id(rule: &Rule, subject: Subject) -> Id {
     (rule.id, subject)
 }
 
-/// Where the state of a limit is. One whose time is over is unused: what was only looked at meanwhile
-/// was brought up, and lasts no longer for that.
+/// Where the state of a limit is. One whose time is over is unused: what was only looked at
+/// meanwhile was brought up, and lasts no longer for that.
 #[inline]
 fn found(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, now: Timestamp) -> Option<usize> {
     let rule = charge.rule.as_ref();
@@ -78,13 +79,14 @@ fn found(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, now: Timestamp) -> 
     Some(slot)
 }
 
-/// One limit alone: most often its state is changed where it is.
+/// One limit alone: most often its state is changed where it is. A log's weight changes with it, so
+/// that it is only looked at there.
 fn one(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, ask: &Ask) -> Result<Taken, Full> {
     let rule = charge.rule.as_ref();
     let found = found(part, charge, ask.now);
     if let Some(slot) = found
         && let (state, expires) = part.slot(slot)
-        && !matches!(state, State::Log(_))
+        && (!matches!(state, State::Log(_)) || ask.act == Act::Peek)
     {
         let Done { taken, expires: ends } = rule.counting.apply(state, ask);
         *expires = ends.unwrap_or(*expires);
@@ -125,7 +127,7 @@ fn all<R: AsRef<Rule>>(
     let any = |is: fn(&Result<Open, Full>) -> bool| {
         take.charges.iter().zip(&opened).any(|(charge, it)| refuses(charge) && is(it))
     };
-    let is_refused = take.act == Act::Take && any(|it| it.as_ref().is_ok_and(|it| !it.fits));
+    let is_refused = take.act == Act::Take && any(|it| it.as_ref().is_ok_and(|it| !it.look.fits));
     let is_full = any(Result::is_err);
     // To look charges nothing.
     let act = if is_refused || is_full { Act::Peek } else { take.act };
@@ -152,87 +154,72 @@ fn all<R: AsRef<Rule>>(
 
 /// A limit while it is worked on.
 struct Open {
-    place: Place,
-    fits: bool,
-    /// From when on what is loose says no more than nothing would, if it is to be shelved.
+    /// A copy of what is stored; a log itself, off its shelf meanwhile.
+    state: State,
+    slot: Option<usize>,
+    look: Look,
+    /// From when on it says no more than nothing would, if it is to be shelved.
     expires: Option<Timestamp>,
 }
 
-/// Where its state is meanwhile.
-enum Place {
-    Slot(usize),
-    /// A new one, and a log, whose weight changes: they are shelved afterwards.
-    Loose(State),
-}
-
-/// Looks at a limit, and whether what is asked of it can be done. A log that has no room for one more
-/// request stays as it is: without it, nothing would be counted.
+/// Looks at a limit, and whether what is asked of it can be done. A log that has no room for one
+/// more request stays as it is: without it, nothing would be counted.
 fn open(
     part: &mut Part,
     charge: &Charge<impl AsRef<Rule>>,
     ask: &Ask,
-    found: Option<usize>,
+    slot: Option<usize>,
 ) -> Result<Open, Full> {
     let rule = charge.rule.as_ref();
-    let mut place = match found {
-        None => Place::Loose(rule.counting.unused(ask.now)),
-        Some(slot) => match part.slot(slot).0 {
-            State::Log(log) => Place::Loose(State::Log(mem::take(log))),
-            _ => Place::Slot(slot),
-        },
+    let mut state = match slot.map(|slot| part.slot(slot).0) {
+        None => rule.counting.unused(ask.now),
+        Some(State::Log(log)) => State::Log(mem::take(log)),
+        Some(state) => state.clone(),
     };
-    let fits = rule.counting.look(place.state(part), ask);
-    if let Place::Loose(State::Log(log)) = &mut place
+    let look = rule.counting.look(&mut state, ask);
+    if let State::Log(log) = &mut state
         && matches!(ask.act, Act::Take | Act::Charge)
-        && fits
+        && look.fits
         && !part.can_hold(log.next_weight())
     {
-        if let Some(slot) = found {
+        if let Some(slot) = slot {
             *part.slot(slot).0 = State::Log(mem::take(log));
         }
         return Err(Full);
     }
-    Ok(Open { place, fits, expires: None })
-}
-
-impl Place {
-    fn state<'a>(&'a mut self, part: &'a mut Part) -> &'a mut State {
-        match self {
-            Place::Slot(slot) => part.slot(*slot).0,
-            Place::Loose(state) => state,
-        }
-    }
+    Ok(Open { state, slot, look, expires: None })
 }
 
 impl Open {
     fn act(&mut self, part: &mut Part, rule: &Rule, ask: &Ask) -> Taken {
-        let state = self.place.state(part);
-        let Done { taken, expires } = rule.counting.act(state, ask, self.fits);
-        self.expires = match state {
-            // It was taken off its shelf.
-            State::Log(_) => Some(rule.counting.expires(state, ask.now)),
-            _ => expires,
-        };
-        if let (Place::Slot(slot), Some(expires)) = (&self.place, expires) {
-            *part.slot(*slot).1 = expires;
+        let Done { taken, expires } = rule.counting.act(&mut self.state, ask, self.look);
+        let is_log = matches!(self.state, State::Log(_));
+        match self.slot {
+            // Back to where it was: a log as it was, and anything else if it is to be stored.
+            Some(slot) if is_log == expires.is_none() => {
+                let (state, ends) = part.slot(slot);
+                mem::swap(state, &mut self.state);
+                *ends = expires.unwrap_or(*ends);
+            }
+            _ => self.expires = expires,
         }
         taken
     }
 
-    /// Shelves what is loose, unless there is nothing to remember.
+    /// Shelves what is new, and a log that has changed, unless there is nothing to remember.
     fn shelve(self, part: &mut Part, charge: &Charge<impl AsRef<Rule>>, now: Timestamp) {
-        let (Place::Loose(state), Some(expires)) = (self.place, self.expires) else { return };
+        let Some(expires) = self.expires else { return };
         let id = id(charge.rule.as_ref(), charge.subject);
         if expires <= now {
             part.remove(&id);
             return;
         }
-        let weight = match &state {
+        let weight = match &self.state {
             State::Log(log) => log.weight(),
             _ => 0,
         };
         // A shelf too small for one entry remembers nothing; the limit then only decides.
-        let _ = part.insert(id, state, weight, expires, now);
+        let _ = part.insert(id, self.state, weight, expires, now);
     }
 }
 
@@ -242,11 +229,7 @@ impl OnMemory for Block {
         let (now, time) = (memory.now(), self.micros());
         let id = id(&self.rule, self.subject);
         let state = part.get(&id, now);
-        let was_shut = match state {
-            Some(State::Blocked { until }) => *until > now,
-            Some(State::Failures(failures)) => failures.until > now,
-            _ => false,
-        };
+        let was_shut = state.as_ref().is_some_and(|state| state.shut_until() > now);
         match (time, state) {
             (Some(time), _) => {
                 let until = Timestamp(now.0 + time);
@@ -277,114 +260,7 @@ impl OnMemory for Reset {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
+mod histories;
 
-    use super::*;
-    use crate::Store;
-    use crate::policy::Quota;
-    use crate::policy::limiting::tests::{Marks, START, tables};
-
-    fn subject(name: &str) -> Subject {
-        Subject::Named(Fingerprint::of(&[name.as_bytes()]))
-    }
-
-    /// Moves the clock of the store, which is tokio's.
-    async fn advance_to(at: u64, store: &Store) {
-        tokio::time::advance(Timestamp(at).since(store.now())).await;
-        assert_eq!(store.now(), Timestamp(at));
-    }
-
-    /// By itself, and with another limit that refuses nobody.
-    #[tokio::test(start_paused = true)]
-    async fn the_store_decides_as_the_tables_say() {
-        for table in tables::all() {
-            for count in [1, 2] {
-                let store = Store::memory();
-                let one = Arc::new(Rule::new("one", table.quota.counting(), false));
-                let other = Arc::new(Rule::new("other", Quota::per_second(1).counting(), true));
-                let mut marks = Marks::default();
-                for row in table.rows {
-                    advance_to(START + row.at, &store).await;
-                    let charges = [&one, &other].map(|rule| Charge {
-                        charged: marks.of(row),
-                        ..Charge::new(rule.clone(), subject("ada"), row.cost)
-                    });
-                    let take = Take::new(row.act, charges.into_iter().take(count));
-                    let taken = store.ask(take).await.unwrap()[0];
-                    table.check(row, &taken);
-                    marks.note(row, &taken);
-                }
-            }
-        }
-    }
-
-    /// By itself, and with another limit beside it.
-    #[tokio::test(start_paused = true)]
-    async fn a_log_that_has_no_room_is_not_forgotten() {
-        for count in [1, 2] {
-            let store = Store::builder().memory_capacity(1 << 20).memory();
-            let log = Quota::per_day(1_000_000).sliding_log();
-            let log = Arc::new(Rule::new("log", log.counting(), false));
-            let other = Arc::new(Rule::new("other", Quota::per_day(1).counting(), true));
-            let take = |act| {
-                let charges =
-                    [&log, &other].map(|rule| Charge::new(rule.clone(), subject("ada"), 1));
-                store.ask(Take::new(act, charges.into_iter().take(count)))
-            };
-            let mut admitted = 0;
-            while take(Act::Take).await.is_ok() {
-                admitted += 1;
-                tokio::time::advance(Duration::from_micros(1)).await;
-            }
-            assert!(admitted > 100, "{admitted}");
-            for _ in 0..3 {
-                assert!(take(Act::Take).await.unwrap_err().is_full());
-            }
-            let standing = take(Act::Peek).await.unwrap()[0].standing;
-            let Standing::Logged(logged) = standing else { panic!("a log: {standing:?}") };
-            assert_eq!(logged.used, admitted);
-        }
-    }
-
-    /// Nobody is let pass by the fallback whom a limit refuses.
-    #[tokio::test(start_paused = true)]
-    async fn a_log_that_has_no_room_does_not_hide_the_refusal_of_another_limit() {
-        let store = Store::builder().memory_capacity(1 << 20).memory();
-        let log = Quota::per_day(1_000_000).sliding_log();
-        let log = Arc::new(Rule::new("log", log.counting(), false));
-        let other = Arc::new(Rule::new("other", Quota::per_day(1).counting(), false));
-        let take = |rules: &[&Arc<Rule>]| {
-            let charges = rules.iter().map(|&rule| Charge::new(rule.clone(), subject("ada"), 1));
-            store.ask(Take::new(Act::Take, charges.collect::<Vec<_>>()))
-        };
-        while take(&[&log]).await.is_ok() {
-            tokio::time::advance(Duration::from_micros(1)).await;
-        }
-        assert!(take(&[&log, &other]).await.unwrap_err().is_full());
-        assert!(take(&[&other]).await.unwrap()[0].fits);
-        let taken = take(&[&log, &other]).await.unwrap();
-        assert!(taken.iter().all(|taken| !taken.fits));
-        assert_eq!(taken[0].standing, Standing::Unknown);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_limit_that_has_expired_leaves_the_others_of_a_decision_alone() {
-        let store = Store::memory();
-        let rule = |name, quota: Quota| Arc::new(Rule::new(name, quota.counting(), false));
-        let short = rule("short", Quota::per_second(5).fixed_window());
-        let long = rule("long", Quota::per_day(5).fixed_window());
-        let take = |rules: &[&Arc<Rule>]| {
-            let charges = rules.iter().map(|&rule| Charge::new(rule.clone(), subject("ada"), 1));
-            store.ask(Take::new(Act::Take, charges.collect::<Vec<_>>()))
-        };
-        take(&[&short, &long]).await.unwrap();
-        tokio::time::advance(Duration::from_secs(2)).await;
-        let taken = take(&[&long, &short]).await.unwrap();
-        let remaining = [&long, &short].map(|rule| rule.counting).into_iter().zip(&taken);
-        let remaining: Vec<_> =
-            remaining.map(|(counting, taken)| counting.decide(taken, 1).remaining).collect();
-        assert_eq!(remaining, [3, 4]);
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -12,13 +12,16 @@ use crate::store::error::Kind;
 ///
 /// What expired is dropped when it is met: by its key, by the few slots that every insertion looks
 /// at, and by the sample that makes room. The sample is Redis's approximation of least recently
-/// used: of a few random entries the one used longest ago goes.
+/// used: of a few random entries the one used longest ago goes. What is needed until some time
+/// counts as used at that time, and so goes last.
 pub(super) struct Shelf<K, V> {
     // Seeded at random: nobody can aim at the keys that collide.
     slots: IndexMap<K, Slot<V>, RandomState>,
     weight: usize,
     capacity: usize,
     overflow: Overflow,
+    /// Until when a value is needed, whether or not it is used.
+    needed: fn(&V) -> Timestamp,
     pub(super) counts: Counts,
 }
 
@@ -68,7 +71,12 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
 
     pub(super) fn new(capacity: usize, overflow: Overflow) -> Shelf<K, V> {
         let (slots, counts) = (IndexMap::default(), Counts::default());
-        Shelf { slots, weight: 0, capacity, overflow, counts }
+        Shelf { slots, weight: 0, capacity, overflow, needed: |_| Timestamp(0), counts }
+    }
+
+    /// One that drops others before what is needed.
+    pub(super) fn sparing(self, needed: fn(&V) -> Timestamp) -> Shelf<K, V> {
+        Shelf { needed, ..self }
     }
 
     /// Whether an entry of this weight has room where there is nothing else.
@@ -225,7 +233,8 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         let sample = (0..SAMPLE).filter_map(|_| self.random_index());
         let oldest = sample.min_by_key(|&index| {
             let slot = &self.slots[index];
-            if slot.expires <= now { Timestamp(0) } else { slot.used }
+            let used = || slot.used.max((self.needed)(&slot.value));
+            if slot.expires <= now { Timestamp(0) } else { used() }
         });
         let index = match (oldest, self.overflow) {
             (Some(index), Overflow::Evict) => index,
@@ -322,6 +331,26 @@ mod tests {
             shelf.insert(key, (), 0, NEVER, Timestamp(u64::from(key))).unwrap();
             assert!(shelf.get(&u32::MAX, Timestamp(u64::from(key))).is_some());
         }
+    }
+
+    #[test]
+    fn what_is_needed_goes_last_and_first_of_it_what_is_needed_no_longer() {
+        let mut shelf =
+            Shelf::new(100_000, Overflow::Evict).sparing(|until: &u64| Timestamp(*until));
+        for key in 0..10 {
+            shelf.insert(key, 1 << 40, 0, NEVER, Timestamp(0)).unwrap();
+        }
+        let flood = 100..20_000;
+        for key in flood.clone() {
+            shelf.insert(key, 0, 0, NEVER, Timestamp(key)).unwrap();
+        }
+        assert!((0..10).all(|key| shelf.get(&key, Timestamp(20_000)).is_some()));
+        for key in flood {
+            shelf.insert(key, key, 0, NEVER, Timestamp(0)).unwrap();
+            assert!(shelf.weight <= 100_000);
+        }
+        assert!((0..10).all(|key| shelf.get(&key, Timestamp(0)).is_some()));
+        assert_eq!(shelf.get(&100, Timestamp(0)), None);
     }
 
     #[test]

@@ -67,9 +67,10 @@ impl OnRedis for StoreResponse {
         reply::is_one(&reply)
     }
 
-    /// The response waits where no look-up finds it; its tags take it into their indexes, each unless
-    /// it was purged; then it takes its place. A purge drops what waits as well: so it either finds it
-    /// listed, or was there before and is seen. Where this breaks off, what waits goes by itself.
+    /// The response waits where no look-up finds it; its tags take it into their indexes, each
+    /// unless it was purged; then it takes its place. A purge drops what waits as well: so it
+    /// either finds it listed, or was there before and is seen. Where this breaks off, what waits
+    /// goes by itself.
     async fn on_cluster(self, redis: &Redis) -> Result<bool, StoreError> {
         let keys = &redis.keys;
         let pending = keys.pending(&self.response);

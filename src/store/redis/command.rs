@@ -257,8 +257,8 @@ impl Request {
         Command::keyless("PING").into()
     }
 
-    /// What is sent in its place to a node that takes its slot over, of whose replies the last is the
-    /// answer. None for what concerns several slots: it is taken apart before.
+    /// What is sent in its place to a node that takes its slot over, of whose replies the last is
+    /// the answer. None for what concerns several slots: it is taken apart before.
     pub(super) fn asking(&self) -> Option<Request> {
         let asking = Command::keyless("ASKING");
         Some(Request::Together(match self {

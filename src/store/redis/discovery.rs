@@ -24,7 +24,8 @@ const DISCOVERY: Duration = Duration::from_secs(1);
 /// The least time between two such questions.
 const REST: Duration = Duration::from_millis(20);
 
-/// How often it is asked although nothing seems to have changed: nobody says that a replica has come.
+/// How often it is asked although nothing seems to have changed: nobody says that a replica has
+/// come.
 const REFRESH: Duration = Duration::from_secs(5);
 
 /// How long new nodes are waited for before the slots are theirs all the same.

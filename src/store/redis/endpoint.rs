@@ -70,8 +70,8 @@ impl Endpoint {
         }
     }
 
-    /// Asks one thing, on a connection that is made for it. A server that does not know the command is
-    /// not what was looked for, which `not_known` says.
+    /// Asks one thing, on a connection that is made for it. A server that does not know the command
+    /// is not what was looked for, which `not_known` says.
     pub(super) async fn ask(&self, question: &Cmd, not_known: &str) -> Result<Value, StoreError> {
         let (mut connection, driver) = self.connect().await?;
         let reply = tokio::select! {

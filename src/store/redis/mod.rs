@@ -1,5 +1,6 @@
 //! The store on Redis: `endpoint` says where, `supervisor` keeps a connection, `node` a server's
-//! connections, `cluster` many nodes, `subscriber` the connection for messages; one file per noun says how each verb is spelled.
+//! connections, `cluster` many nodes, `subscriber` the connection for messages; one file per noun
+//! says how each verb is spelled.
 
 mod batch;
 mod cache;
@@ -40,6 +41,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -182,6 +184,11 @@ impl Redis {
             deadline: settings.deadline,
             bulk_deadline: settings.bulk_deadline.unwrap_or(settings.deadline),
         }
+    }
+
+    /// Where the connections are kept.
+    pub(crate) fn runtime(&self) -> Handle {
+        self.subscriber.runtime()
     }
 
     pub(crate) async fn ask<V: OnRedis>(

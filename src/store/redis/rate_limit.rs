@@ -104,8 +104,8 @@ async fn together(parts: Vec<Take>, redis: &Redis) -> (Vec<(Take, Answer)>, Opti
     (answered, failed)
 }
 
-/// Where one node's limits refuse, or it fails, what the other nodes' have charged goes back. What cannot
-/// be given back stays charged: nobody gets more than the quota for that.
+/// Where one node's limits refuse, or it fails, what the other nodes' have charged goes back. What
+/// cannot be given back stays charged: nobody gets more than the quota for that.
 async fn give_back(answered: &mut [(Take, Answer)], redis: &Redis) {
     let charged = answered.iter_mut().filter(|(part, answer)| part.passes(answer));
     let refunds = charged.map(async |(part, answer)| {

@@ -10,8 +10,8 @@ impl OnRedis for LoadSession {
     const ALL_OR_ERROR: bool = true;
 
     fn request(&self, keys: &Keys) -> Request {
-        // And not `GETEX`, which would carry whatever is there. What is longer arrives cut off, and is
-        // no session: an object in JSON is none without its last byte.
+        // And not `GETEX`, which would carry whatever is there. What is longer arrives cut off, and
+        // is no session: an object in JSON is none without its last byte.
         let key = keys.session(&self.id);
         let read = Command::new("GETRANGE").arg(&key).arg(0).arg(last_byte(self.max_size));
         let keep = Command::new("PEXPIRE").arg(key).arg(millis(self.idle));

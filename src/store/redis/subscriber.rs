@@ -17,7 +17,7 @@ use super::Servers;
 use super::status::Status;
 use crate::policy::breaker::{Failure, backoff, gives_up};
 use crate::store::StoreError;
-use crate::store::channels::{Channels, Listener, Need};
+use crate::store::channels::{Channels, Ear, Listener, Need, Seat};
 use crate::store::error::Kind;
 
 /// How long a new connection may take. Later on, a connection on which nothing has arrived for so
@@ -57,21 +57,19 @@ impl Subscriber {
         Subscriber { shared: Arc::new(shared), deadline, runtime: Handle::current() }
     }
 
+    pub(super) fn runtime(&self) -> Handle {
+        self.runtime.clone()
+    }
+
     pub(super) fn channels(&self) -> &Channels {
         &self.shared.channels
     }
 
-    /// Listens without waiting until messages arrive.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "one task per store, which ends with the last who listens"
-    )]
-    pub(super) fn listen_now(&self, channel: &str, capacity: usize) -> Listener {
-        let (listener, start) = self.shared.channels.listen(channel, capacity);
-        if start {
-            self.runtime.spawn(self.shared.clone().run());
-        }
-        listener
+    /// Has it told of all that arrives, without waiting until something does.
+    pub(super) fn hear(&self, channel: &str, ear: Arc<dyn Ear>) -> Seat {
+        let (seat, start) = self.shared.channels.hear(channel, ear);
+        self.run(start);
+        seat
     }
 
     /// # Cancel safety
@@ -82,11 +80,22 @@ impl Subscriber {
         capacity: usize,
         is_up: bool,
     ) -> Result<Listener, StoreError> {
-        let listener = self.listen_now(channel, capacity);
+        let (listener, start) = self.shared.channels.listen(channel, capacity);
+        self.run(start);
         let wait = if is_up { self.deadline } else { Duration::ZERO };
         let _ = timeout(wait, listener.standing()).await;
         listener.wait_no_more()?;
         Ok(listener)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "one task per store, which ends with the last who listens"
+    )]
+    fn run(&self, start: bool) {
+        if start {
+            self.runtime.spawn(self.shared.clone().run());
+        }
     }
 }
 

@@ -2,8 +2,8 @@ use super::Verb;
 use crate::policy::monitoring::ServerInfo;
 use crate::store::StoreError;
 
-/// What the store says about itself; of a cluster, every server that holds keys. Never fails for what
-/// is unknown, new or garbled in it.
+/// What the store says about itself; of a cluster, every server that holds keys. Never fails for
+/// what is unknown, new or garbled in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadInfo {
     /// Whether to ask for the one setting as well that the rest does not show: whether snapshots

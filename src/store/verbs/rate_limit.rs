@@ -22,8 +22,8 @@ pub(crate) struct Rule {
     /// How much a process takes at once, to spend it by and by. Only where a decision is about one
     /// limit.
     pub(crate) batch: u32,
-    /// Processes are told what is given back, or charged though it may not fit, whether or not this one
-    /// remembers anything: so it is of whatever does such by itself, or is asked to.
+    /// Processes are told what is given back, or charged though it may not fit, whether or not this
+    /// one remembers anything: so it is of whatever does such by itself, or is asked to.
     pub(crate) tells: bool,
 }
 
@@ -66,8 +66,8 @@ impl<R> Verb for Take<R> {
     type Answer = SmallVec<[Taken; 1]>;
 }
 
-/// Shuts a limit for a subject for a time, at most some 35 years; `None` opens it again, as it does a
-/// lockout. Says whether it was shut before.
+/// Shuts a limit for a subject for a time, at most some 35 years; `None` opens it again, as it does
+/// a lockout. Says whether it was shut before.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     pub(crate) rule: Arc<Rule>,
@@ -90,8 +90,8 @@ impl Block {
     }
 }
 
-/// Forgets all that a limit has counted of a subject, and whether it was shut. Says whether there was
-/// something.
+/// Forgets all that a limit has counted of a subject, and whether it was shut. Says whether there
+/// was something.
 #[derive(Clone, Debug)]
 pub(crate) struct Reset {
     pub(crate) rule: Arc<Rule>,

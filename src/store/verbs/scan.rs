@@ -15,9 +15,9 @@ pub(crate) struct Cursor {
 
 /// A part of what a scan finds.
 ///
-/// A place that is there from the scan's beginning to its end is on one page at least, unless its slot
-/// is moved to another target; one that comes or goes meanwhile may be on one or on none. A page lists
-/// no place twice, and may be empty.
+/// A place that is there from the scan's beginning to its end is on one page at least, unless its
+/// slot is moved to another target; one that comes or goes meanwhile may be on one or on none. A
+/// page lists no place twice, and may be empty.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) places: Vec<Place>,

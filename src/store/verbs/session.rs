@@ -4,9 +4,9 @@ use super::Verb;
 use crate::policy::session::{Record, VersionTag};
 use crate::store::keys::Fingerprint;
 
-/// A session's record, kept for another `idle` from now on. Absent, idle for too long, malformed and
-/// longer than fields of `max_size` bytes can be are all `None`; what is too long is not even carried
-/// over a network. Whether the record's own end has come is for the caller to see.
+/// A session's record, kept for another `idle` from now on. Absent, idle for too long, malformed
+/// and longer than fields of `max_size` bytes can be are all `None`; what is too long is not even
+/// carried over a network. Whether the record's own end has come is for the caller to see.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadSession {
     pub(crate) id: Fingerprint,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Key;
-use super::histories::{STEPS, TAKES, lived, numbers, steps};
-use crate::policy::Quota;
-use crate::policy::limiting::State;
+use super::histories::{STEPS, TAKES, algorithm, lived, numbers, steps};
+use crate::policy::limiting::{Counting, State};
+use crate::policy::{Quota, Timestamp};
 
 /// The same key before a change and after it, and when that is.
 fn changed(by: fn(Quota) -> Quota) -> impl Strategy<Value = (Key, Key, Quota, Quota, u64)> {
@@ -23,7 +23,32 @@ fn changed(by: fn(Quota) -> Quota) -> impl Strategy<Value = (Key, Key, Quota, Qu
     })
 }
 
+/// A key before a change, when that is, and the quota after it, by whatever it is counted.
+fn any_changed() -> impl Strategy<Value = ((Key, u64), Quota)> {
+    (algorithm(), numbers(), numbers()).prop_flat_map(|(by, old, new)| {
+        let quota = |(limit, period)| by(Quota::new(limit, Duration::from_micros(period)), 5);
+        let (old, new) = (quota(old), quota(new));
+        (steps(old, TAKES).prop_map(move |steps| lived(old, &steps)), Just(new))
+    })
+}
+
 proptest! {
+    /// Otherwise each refusal would promise the same again, until the old end.
+    #[test]
+    fn a_wait_that_was_told_after_a_change_is_enough(
+        ((mut key, now), new) in any_changed(), mut parts in prop::collection::vec(0.0..1.0, 0..4),
+    ) {
+        key.counting = new.counting();
+        let wait = key.take(now, 1).retry_after.unwrap().as_micros() as u64;
+        parts.sort_by(f64::total_cmp);
+        for part in parts {
+            let later = (wait as f64 * part) as u64;
+            let left = key.take(now + later, 1).retry_after.unwrap();
+            prop_assert!(wait == 0 || left == Duration::from_micros(wait - later));
+        }
+        prop_assert!(wait == 0 || key.take(now + wait, 1).allowed);
+    }
+
     #[test]
     fn gcra_keeps_the_time_and_nobody_waits_longer_than_for_the_new_burst(
         (before, after, _, _, now) in changed(|quota| quota.burst(4)),
@@ -62,16 +87,18 @@ proptest! {
 
     #[test]
     fn a_log_keeps_its_entries((before, after, old, new, now) in changed(Quota::sliding_log)) {
-        let (State::Log(was), State::Log(is)) = (before.current(now), after.current(now)) else {
-            panic!("two logs")
+        let used = |key: &Key| match (key.counting, key.current(now)) {
+            (Counting::SlidingLog(it), State::Log(log)) => it.used(&log, Timestamp(now)),
+            other => panic!("a log: {other:?}"),
         };
+        let (was, is) = (used(&before), used(&after));
         if old.period() <= new.period() {
             // What has ended by the old period may still be there.
-            prop_assert!(is.used() >= was.used());
+            prop_assert!(is >= was);
         } else {
-            prop_assert!(is.used() <= was.used());
+            prop_assert!(is <= was);
         }
-        let left = u64::from(new.limit()).saturating_sub(is.used());
+        let left = u64::from(new.limit()).saturating_sub(is);
         prop_assert_eq!(after.peek(now, 0).remaining, left);
         let wait = after.peek(now, 1).retry_after.unwrap();
         prop_assert!(wait <= new.period());

@@ -1,4 +1,4 @@
-//! What may happen to a limit, at random.
+//! What may happen to a limit, or to two, at random.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::policy::limiting::Act;
 pub(crate) const STEPS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(7)];
 
 /// Any way to count.
-pub(crate) fn algorithm() -> impl Strategy<Value = fn(Quota, u32) -> Quota> {
+pub(super) fn algorithm() -> impl Strategy<Value = fn(Quota, u32) -> Quota> {
     prop_oneof![
         3 => Just((|quota, burst| quota.burst(burst)) as fn(Quota, u32) -> Quota),
         1 => Just((|quota, _| quota.guaranteed()) as fn(Quota, u32) -> Quota),
@@ -116,4 +116,66 @@ pub(super) fn lived(quota: Quota, steps: &[Step]) -> (Key, u64) {
         }
     }
     (key, now)
+}
+
+/// One step in the history of two limits: how far the clock moves (it may go back), under which
+/// quotas, what is done, for how much, and which charge it has to do with, counted from the last
+/// one.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn {
+    pub(crate) clock: i64,
+    pub(crate) changed: bool,
+    pub(crate) act: Act,
+    pub(crate) costs: [u32; 2],
+    pub(crate) marked: Option<usize>,
+}
+
+fn any_numbers() -> impl Strategy<Value = (u32, u64, u32)> {
+    let limit = prop_oneof![6 => 1u32..20, 2 => 1u32..1_000];
+    let period = prop_oneof![1_000u64..10_000_000, Just(86_400_000_000)];
+    (limit, period, 1u32..1_000).prop_filter("too long", |(_, micros, burst)| {
+        u128::from(*micros) * u128::from(*burst) < 1 << 48
+    })
+}
+
+/// Mostly one pair of quotas, so that their edges are met; now and then others of the same kind.
+pub(crate) fn of_two() -> impl Strategy<Value = ([[Quota; 2]; 2], Vec<Turn>)> {
+    let quotas = (
+        [algorithm(), algorithm()],
+        [[any_numbers(), any_numbers()], [any_numbers(), any_numbers()]],
+    );
+    quotas.prop_flat_map(|(algorithms, numbers)| {
+        let quota = |index: usize, (limit, period, burst): (u32, u64, u32)| {
+            algorithms[index](Quota::new(limit, Duration::from_micros(period)), burst)
+        };
+        let quotas = numbers.map(|[one, two]| [quota(0, one), quota(1, two)]);
+        let often = numbers[0][0];
+        let (each, period) = ((often.1 / u64::from(often.0)).max(1) as i64, often.1 as i64);
+        let clock = prop_oneof![
+            8 => 0..=each * 2,
+            2 => Just(each),
+            2 => Just(each - 1),
+            1 => -each * 50..0i64,
+            2 => Just(period),
+            1 => Just(period - 1),
+            1 => Just(period * 2),
+        ];
+        let act = prop_oneof![
+            8 => Just(Act::Take),
+            1 => Just(Act::Peek),
+            1 => Just(Act::Charge),
+            2 => Just(Act::Refund),
+        ];
+        let cost = || prop_oneof![8 => Just(1u32), 2 => 0u32..5, 1 => 0u32..2_000];
+        let step =
+            (clock, prop::bool::weighted(0.1), act, [cost(), cost()], prop::option::of(0usize..4));
+        let step = step.prop_map(|(clock, changed, act, costs, marked)| Turn {
+            clock,
+            changed,
+            act,
+            costs,
+            marked,
+        });
+        (Just(quotas), prop::collection::vec(step, 1..40))
+    })
 }

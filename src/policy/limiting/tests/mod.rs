@@ -1,5 +1,5 @@
-//! What the definitions of the algorithms say, and whether the code does it: tables that were computed
-//! by hand, which the stores are held to as well, and facts that hold of every history.
+//! What the definitions of the algorithms say, and whether the code does it: tables that were
+//! computed by hand, which the stores are held to as well, and facts that hold of every history.
 
 mod always;
 mod bounds;

@@ -10,8 +10,8 @@ use super::{Key, START};
 use crate::policy::limiting::{Act, Counting, Opening};
 use crate::policy::{Quota, Timestamp};
 
-/// Whether what is charged also says when a window begins: then that stays as it was said, though the
-/// charge is given back.
+/// Whether what is charged also says when a window begins: then that stays as it was said, though
+/// the charge is given back.
 fn opens_windows(key: &Key) -> bool {
     match key.counting {
         Counting::FixedWindow(it) => matches!(it.opening(), Opening::FirstRequest(_)),
@@ -21,8 +21,8 @@ fn opens_windows(key: &Key) -> bool {
 }
 
 proptest! {
-    /// Two keys meet the same requests, and one of them another one as well, which is given back later:
-    /// it never admits what the other does not.
+    /// Two keys meet the same requests, and one of them another one as well, which is given back
+    /// later: it never admits what the other does not.
     #[test]
     fn who_got_something_back_has_no_more_than_who_never_used_it(
         (quota, steps) in histories(TAKES), (charged, back) in (0usize..40, 0usize..10),
@@ -61,8 +61,8 @@ proptest! {
         }
     }
 
-    /// Given back at once, where that is still possible, nothing is left of it: whether or not it is said
-    /// what is given back.
+    /// Given back at once, where that is still possible, nothing is left of it: whether or not it
+    /// is said what is given back.
     #[test]
     fn what_is_given_back_at_once_was_never_charged(
         (quota, steps) in histories(TAKES), cost in 1u32..5, is_said: bool,
@@ -84,8 +84,8 @@ proptest! {
         }
     }
 
-    /// It takes out what was charged then, or else what was taken last. What was admitted and not given
-    /// back is never more than the limit in any window.
+    /// It takes out what was charged then, or else what was taken last. What was admitted and not
+    /// given back is never more than the limit in any window.
     #[test]
     fn a_log_holds_what_was_admitted_and_not_given_back(
         (quota, steps) in numbers().prop_flat_map(|(limit, period)| {

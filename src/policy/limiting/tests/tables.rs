@@ -1,6 +1,6 @@
-//! Each row follows from the definitions by hand. With T = W/N: tat' = max(tat, now), and GCRA admits
-//! iff now ≥ tat' + cT − BT, and then tat = tat' + cT; remaining = ⌊(now + BT − tat)/T⌋; the wait is
-//! tat' + cT − BT − now; a key is full after tat − now.
+//! Each row follows from the definitions by hand. With T = W/N: tat' = max(tat, now), and GCRA
+//! admits iff now ≥ tat' + cT − BT, and then tat = tat' + cT; remaining = ⌊(now + BT − tat)/T⌋; the
+//! wait is tat' + cT − BT − now; a key is full after tat − now.
 
 use std::time::Duration;
 
@@ -273,7 +273,8 @@ const LOG: &[Row] = &[
     yes(60 * S, Refund, 1, 3, 0),
 ];
 
-/// One failure, and then every half hour a success, which is given back: nobody waits longer for that.
+/// One failure, and then every half hour a success, which is given back: nobody waits longer for
+/// that.
 const FAILURES: &[Row] = &[
     yes(0, Take, 1, 1, HOUR),
     yes(30 * MINUTE, Take, 1, 0, HOUR),
@@ -346,8 +347,8 @@ const LOCKOUT: &[Row] = &[
     yes(271 * S, Take, 1, 0, 120 * S),
 ];
 
-/// The first time ends at 10 s. It is remembered from the end of the minute for two more, whatever is
-/// looked at or refused meanwhile, or done that changes nothing.
+/// The first time ends at 10 s. It is remembered from the end of the minute for two more, whatever
+/// is looked at or refused meanwhile, or done that changes nothing.
 const FORGOTTEN: &[Row] = &[
     yes(0, Take, 3, 0, 10 * S),
     yes(100 * S, Peek, 3, 3, 0),

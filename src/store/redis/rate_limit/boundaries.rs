@@ -173,8 +173,8 @@ fn a_key_of_another_type_or_form_counts_as_unused_and_then_has_an_end() {
     });
 }
 
-/// To the millisecond, rounded up: the policy says when. The server's own clock may take a few of them
-/// between the two commands.
+/// To the millisecond, rounded up: the policy says when. The server's own clock may take a few of
+/// them between the two commands.
 #[test]
 fn a_key_ends_when_it_says_no_more_than_none_would() {
     let acts = [
@@ -214,6 +214,67 @@ fn a_key_ends_when_it_says_no_more_than_none_would() {
             }
         }
     });
+}
+
+/// What was written by a clock that was ahead: the wait is told by the one that is right, once.
+#[test]
+fn a_state_from_an_hour_ahead_opens_when_it_says() {
+    for_each("ahead", |mut at| {
+        let what = at.rule.name.clone();
+        at.act(Act::Take, START + 60 * MINUTE, 4, &mut None);
+        let told = |at: &mut At, act, after: u64| {
+            let (found, ttl) = at.act(act, START + after, 1, &mut None);
+            assert!(ttl > 0, "no end at {what}");
+            u64::try_from(found.retry_after.unwrap().as_micros()).unwrap()
+        };
+        let wait = told(&mut at, Act::Peek, 0);
+        told(&mut at, Act::Peek, MINUTE);
+        for after in [0, MINUTE, wait - 1] {
+            assert_eq!(told(&mut at, Act::Take, after), wait - after, "{after} later at {what}");
+        }
+        assert_eq!(told(&mut at, Act::Take, wait), 0, "{what}");
+    });
+}
+
+/// A server is spared what changes nothing, and who looks by other numbers takes nothing away.
+#[test]
+fn who_is_refused_or_looks_writes_nothing() {
+    let server = RedisServer::start();
+    let connection = &mut redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let second = Quota::per_second(1);
+    let others = [
+        second,
+        second.fixed_window(),
+        second.aligned_window(),
+        second.sliding_window(),
+        second.sliding_log(),
+        second.lockout([Duration::from_secs(1)]),
+    ];
+    for rule in &each() {
+        let mut mark = None;
+        let mut at =
+            At { connection: &mut *connection, keys: Keys::new("kit"), rule, in_company: false };
+        at.act(Act::Take, START, 4, &mut mark);
+        let writes = |at: &mut At| {
+            let info: String = at.run(redis::cmd("INFO").arg("persistence"));
+            let line = info.lines().find(|line| line.starts_with("rdb_changes_since_last_save:"));
+            line.unwrap().to_owned()
+        };
+        let before = writes(&mut at);
+        for now in [START, START + 10] {
+            assert!(!at.act(Act::Take, now, 1, &mut mark).0.allowed);
+            at.act(Act::Peek, now, 1, &mut mark);
+            at.act(Act::Peek, now - 60 * MINUTE, 1, &mut mark);
+        }
+        for quota in others {
+            // Where the algorithm is the same, so is the key.
+            let rule = &Arc::new(Rule::new(&rule.name, quota.counting(), false));
+            let keys = Keys::new("kit");
+            let mut at = At { connection: &mut *at.connection, keys, rule, in_company: false };
+            at.act(Act::Peek, START + MINUTE, 1, &mut mark);
+        }
+        assert_eq!(writes(&mut at), before, "{}", rule.name);
+    }
 }
 
 /// More than a script can put on Lua's stack at once come after what is given back.

@@ -9,14 +9,11 @@ use super::Answer;
 use crate::policy::Timestamp;
 use crate::policy::limiting::{Act, Standing, Taken};
 use crate::store::StoreError;
-use crate::store::channels::Listener;
 use crate::store::error::Kind;
 use crate::store::verbs::{Charge, Take};
 
 /// How often somebody waits for a lease of which others take what was theirs.
 const MOST_WAITS: usize = 3;
-
-const MOST_UNHEARD: usize = 1_024;
 
 impl Take {
     /// What this process knows: that one of the limits refuses, or that it has leased enough of the
@@ -38,7 +35,7 @@ impl Take {
 
     pub(super) async fn with_shortcuts(self, redis: &Redis) -> Result<Answer, StoreError> {
         let shortcuts = &redis.shortcuts;
-        let heard = shortcuts.heard(|| redis.hear_of_limits());
+        shortcuts.listen(|ear| redis.subscriber.hear(&redis.keys.limits_changed(), ear));
         let (by, mut has_waited) = (redis.by(Lane::Verdict), false);
         if let [charge] = &*self.charges
             && charge.is_leased()
@@ -46,7 +43,8 @@ impl Take {
         {
             return Ok(SmallVec::from_buf([taken]));
         }
-        let (charges, sent) = (self.charges.clone(), now());
+        let take = self.clone();
+        let (asking, sent) = (shortcuts.ask(&take.charges), now());
         let answer = match has_waited {
             false => redis.directly(self).await?,
             // The deadline is one for both.
@@ -54,18 +52,25 @@ impl Take {
                 .await
                 .unwrap_or_else(|_| Err(StoreError::new(Kind::Timeout)))?,
         };
-        if let ([charge], [refused]) = (&*charges, &*answer)
+        if let ([charge], [refused]) = (&*take.charges, &*answer)
             && !refused.fits
             && let Some(taken) = shortcuts.left(charge, refused, now())
         {
             return Ok(SmallVec::from_buf([taken]));
         }
-        for (charge, taken) in charges.iter().zip(&answer) {
+        let is_charged = take.passes(&answer);
+        for (charge, taken) in take.charges.iter().zip(&answer) {
             let Charge { rule, cost, .. } = charge;
+            if !rule.denies {
+                continue;
+            }
+            if taken.fits && is_charged && *cost > 0 {
+                asking.charged(charge);
+            }
             let wait = rule.counting.decide(taken, *cost).retry_after;
-            if let Some(wait) = wait.filter(|_| rule.denies && !taken.fits) {
+            if let Some(wait) = wait.filter(|_| !taken.fits) {
                 let (counting, taken, received) = (rule.counting, *taken, now());
-                shortcuts.deny(charge, Found { counting, taken, sent, received }, wait, heard);
+                asking.deny(charge, Found { counting, taken, sent, received }, wait);
             }
         }
         Ok(answer)
@@ -81,14 +86,14 @@ async fn leased(
     // Whoever asks may stand still, so that there has to be time to ask alone.
     let patience = now() + redis.deadline / 2;
     for _ in 0..=MOST_WAITS {
-        let mut landed = match redis.shortcuts.lease(charge, now()) {
+        let mut waiting = match redis.shortcuts.lease(charge, now()) {
             Step::Known(taken) => return Ok(Some(taken)),
             Step::Ask(leasing) => return ask(charge, leasing, redis).await,
-            Step::Wait(landed) => landed,
+            Step::Wait(waiting) => waiting,
             Step::Alone => return Ok(None),
         };
         *has_waited = true;
-        if timeout_at(patience, landed.changed()).await.is_err() {
+        if timeout_at(patience, waiting.landed()).await.is_err() {
             return Ok(None);
         }
     }
@@ -124,11 +129,6 @@ impl Redis {
         let answer = self.directly(verb).await;
         places.iter().for_each(|place| self.shortcuts.forget(place));
         answer
-    }
-
-    /// Messages that are not taken in time are a gap, after which nothing is taken for known.
-    fn hear_of_limits(&self) -> Listener {
-        self.subscriber.listen_now(&self.keys.limits_changed(), MOST_UNHEARD)
     }
 }
 

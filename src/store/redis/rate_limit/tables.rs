@@ -10,8 +10,8 @@ use crate::policy::Quota;
 use crate::policy::limiting::tests::{Marks, START, tables};
 use crate::store::keys::{Fingerprint, Subject};
 
-/// Asks for the time to live, and then gives one so long that the server's clock, which runs on while
-/// the test's jumps, ends nothing.
+/// Asks for the time to live, and then gives one so long that the server's clock, which runs on
+/// while the test's jumps, ends nothing.
 fn keep(key: &str) -> [Cmd; 2] {
     let ttl = redis::cmd("PTTL").arg(key).clone();
     [ttl, redis::cmd("PEXPIRE").arg(key).arg(1_000_000_000).clone()]

@@ -32,9 +32,18 @@ impl Lease {
         Some(self.taken(now))
     }
 
-    /// What was leased and would have come back by itself meanwhile is gone. While the limit is not full
-    /// in between, it does not matter when a request was charged for.
+    /// Whether nothing of it may be spent any more.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.left.min(self.usable(now, Timestamp(0))) == 0
+    }
+
+    /// What was leased and would have come back by itself meanwhile is gone.
     fn lapse(&mut self, now: Instant, not_before: Timestamp) {
+        self.left = self.left.min(self.usable(now, not_before));
+    }
+
+    /// While the limit is not full in between, it does not matter when a request was charged for.
+    fn usable(&self, now: Instant, not_before: Timestamp) -> u32 {
         // The server's clock is not later than that.
         let at = self.found.taken.now.after(now.duration_since(self.found.sent));
         let at = Timestamp(at.0.max(not_before.0));
@@ -50,11 +59,12 @@ impl Lease {
             }
             _ => 0,
         };
-        self.left = self.left.min(u32::try_from(usable).unwrap_or(u32::MAX));
+        u32::try_from(usable).unwrap_or(u32::MAX)
     }
 
-    /// One of two. Both were charged, so where the limit stood after the second, it stood with both: what
-    /// had come back of the first by then is gone, and the rest is as if charged with the second.
+    /// One of two. Both were charged, so where the limit stood after the second, it stood with
+    /// both: what had come back of the first by then is gone, and the rest is as if charged with
+    /// the second.
     pub(super) fn and(self, other: Lease, now: Instant) -> Lease {
         let in_order = self.found.taken.now <= other.found.taken.now;
         let (mut first, mut second) = if in_order { (self, other) } else { (other, self) };
@@ -78,3 +88,6 @@ impl Found {
         Taken { now: Timestamp(self.taken.now.after(passed).0), ..self.taken }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,17 @@
-mod shared_lease;
-
 use std::sync::Arc;
+use std::time::Duration;
 
-use proptest::prelude::*;
 use support::RedisServer;
 
 use super::*;
 use crate::Store;
 use crate::policy::Quota;
-use crate::policy::limiting::tests::Key;
-use crate::policy::limiting::{Act, State};
+use crate::policy::limiting::Act;
 use crate::store::verbs::{Block, Reset, Rule, Take};
+
+mod news;
+mod together;
+mod waste;
 
 fn rule(quota: Quota, change: impl FnOnce(&mut Rule)) -> Arc<Rule> {
     let mut rule = Rule::new("api", quota.counting(), false);
@@ -29,6 +30,34 @@ async fn store(server: &RedisServer) -> Store {
 
 async fn take(store: &Store, rule: &Arc<Rule>) -> bool {
     store.ask(Take::one(Act::Take, ada(rule, 1))).await.unwrap()[0].fits
+}
+
+/// A store to which messages come: until then nothing is leased.
+async fn listening(server: &RedisServer) -> Store {
+    let store = store(server).await;
+    listens(server, &store).await;
+    store
+}
+
+async fn listens(server: &RedisServer, store: &Store) {
+    let rule = rule(Quota::per_day(1_000_000), |rule| rule.batch = 1_000);
+    let other = Charge::new(rule, Subject::Address([192, 0, 2, 255].into()), 1);
+    for _ in 0..500 {
+        let (answer, ran) = scripts(server, store.ask(Take::one(Act::Take, other.clone()))).await;
+        assert!(answer.unwrap()[0].fits);
+        if ran == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("messages never come");
+}
+
+/// As if messages came.
+fn open() -> Shortcuts {
+    let shortcuts = Shortcuts::default();
+    shortcuts.book.open();
+    shortcuts
 }
 
 /// How many scripts ran meanwhile.
@@ -139,7 +168,7 @@ async fn nothing_is_remembered_while_no_message_arrives() {
 async fn a_lease_spares_commands_and_never_exceeds_the_limit() {
     for quota in [Quota::per_day(100), Quota::per_day(100).fixed_window()] {
         let server = RedisServer::start();
-        let (here, there) = (store(&server).await, store(&server).await);
+        let (here, there) = (listening(&server).await, listening(&server).await);
         let rule = rule(quota, |rule| rule.batch = 10);
         let all = async {
             let mut admitted = 0;
@@ -160,7 +189,7 @@ async fn a_lease_spares_commands_and_never_exceeds_the_limit() {
 #[tokio::test]
 async fn a_lease_is_not_lost_to_who_looks_or_costs_more() {
     let server = RedisServer::start();
-    let store = store(&server).await;
+    let store = listening(&server).await;
     let leased = rule(Quota::per_day(1_000), |rule| rule.batch = 10);
     let mut other = Rule::new("other", Quota::per_day(1_000).counting(), false);
     other.denies = true;
@@ -194,7 +223,7 @@ async fn a_lease_is_kept_unless_something_has_changed_of_its_own_place() {
     let found = Found { counting: rule.counting, taken, sent: now, received: now };
     let other = Subject::Address([192, 0, 2, 2].into());
     for (subject, is_kept) in [(other, true), (charge.subject, false)] {
-        let shortcuts = Shortcuts::default();
+        let shortcuts = open();
         let Step::Ask(leasing) = shortcuts.lease(&charge, now) else { panic!("nobody asks") };
         shortcuts.forget(&(rule.id, subject));
         leasing.keep(9, found);
@@ -202,7 +231,7 @@ async fn a_lease_is_kept_unless_something_has_changed_of_its_own_place() {
     }
 }
 
-/// Of two that are asked for at the same time, a message ends both.
+/// What is asked for before a message is ended by it, and what is asked for after it is not.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "how long something is known for is counted here")]
 async fn what_changes_meanwhile_spoils_all_that_is_asked_for() {
@@ -213,34 +242,36 @@ async fn what_changes_meanwhile_spoils_all_that_is_asked_for() {
     let taken = store.ask(Take::one(Act::Charge, ada(&rule, 10))).await.unwrap()[0];
     let now = Instant::now();
     let found = Found { counting: rule.counting, taken, sent: now, received: now };
-    let shortcuts = Shortcuts::default();
+    let shortcuts = open();
     let ask = || match shortcuts.lease(&half, now) {
         Step::Ask(leasing) => leasing,
-        _ => panic!("there is room"),
+        _ => panic!("there is no room"),
     };
     let first = ask();
-    assert!(matches!(shortcuts.lease(&half, now), Step::Wait(_)));
+    let waits = shortcuts.lease(&half, now);
+    assert!(matches!(waits, Step::Wait(_)));
     shortcuts.forget(&place(&half));
+    // The first will bring nothing to wait for.
     let second = ask();
     first.keep(5, found);
     assert!(shortcuts.known(&half, now).is_none(), "it was asked for before");
     second.keep(5, found);
     assert!(shortcuts.known(&half, now).is_some());
+    drop(waits);
 
-    let (first, _, second) = (ask(), shortcuts.lease(&half, now), ask());
-    first.keep(5, found);
-    // Of a place that was evicted and came again, nobody knows what changed before.
-    shortcuts.lock().places.clear();
-    shortcuts.forget(&place(&half));
-    shortcuts.lock().known(place(&half));
-    second.keep(5, found);
-    assert!(shortcuts.known(&half, now).is_none());
+    for ends in [|it: &Shortcuts| it.book.open(), |it: &Shortcuts| it.book.put(Bytes::new())] {
+        let leasing = ask();
+        ends(&shortcuts);
+        leasing.keep(5, found);
+        assert!(shortcuts.known(&half, now).is_none(), "anything may have been missed");
+    }
+    assert!(shortcuts.book.lock().asked.is_empty());
 }
 
 #[tokio::test]
 async fn a_look_is_answered_by_a_lease_until_that_is_over() {
     let server = RedisServer::start();
-    let store = store(&server).await;
+    let store = listening(&server).await;
     let rule = rule(Quota::new(100, Duration::from_secs(2)).fixed_window(), |it| it.batch = 10);
     let look = || store.ask(Take::one(Act::Take, ada(&rule, 0)));
     assert!(scripts(&server, look()).await.0.unwrap()[0].fits);
@@ -269,7 +300,7 @@ async fn what_costs_more_is_asked_of_a_log() {
 #[tokio::test]
 async fn while_redis_is_away_a_lease_is_spent_to_its_end() {
     let mut server = RedisServer::start();
-    let store = store(&server).await;
+    let store = listening(&server).await;
     let rule = rule(Quota::per_day(1_000), |rule| rule.batch = 20);
     assert!(take(&store, &rule).await);
     server.stop();
@@ -299,109 +330,4 @@ async fn a_refusal_is_remembered_until_the_loss_of_redis_is_noticed() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("it is remembered though nobody could end it");
-}
-
-proptest! {
-    /// Whatever is spent of a lease, and whenever, the same requests one by one would have been
-    /// admitted by the limit itself.
-    #[test]
-    fn what_a_lease_admits_the_limit_would_have_admitted(
-        limit in 1u32..50, period_ms in 1u64..10_000, burst in 2u32..50, batch in 2u32..50,
-        before in prop::collection::vec(0u64..100_000, 0..30),
-        spends in prop::collection::vec(0u64..200_000, 1..60),
-    ) {
-        let quota = Quota::new(limit, Duration::from_millis(period_ms)).burst(burst);
-        let mut real = Key::new(quota.counting());
-        let mut now = 1_800_000_000_000_000;
-        for step in before {
-            now += step;
-            real.take(now, 1);
-        }
-        // The reference charges each request when it is admitted; the lease was charged at once.
-        let mut reference = real.clone();
-        let batch = batch.min(burst);
-        let taken = real.act(Act::Take, now, batch, None);
-        prop_assume!(taken.fits);
-        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-        let sent = Instant::now();
-        let found = Found { counting: real.counting, taken, sent, received: sent };
-        let mut lease = Lease { left: batch, found };
-        let mut passed = 0;
-        for step in spends {
-            passed += step;
-            if lease.spend(1, sent + Duration::from_micros(passed)).is_some() {
-                prop_assert!(reference.take(now + passed, 1).allowed);
-            }
-        }
-        // And what is charged in the store is never less than what the reference has charged.
-        let [spent, charged] = [reference, real].map(|key| match key.current(now + passed) {
-            State::Arrival(arrival) => arrival,
-            state => panic!("GCRA: {state:?}"),
-        });
-        prop_assert!(spent <= charged);
-    }
-    /// Two that were charged one after the other, and put together: the same.
-    #[test]
-    fn two_leases_admit_no_more_than_the_limit_would_have(
-        limit in 1u32..50, period_ms in 1u64..10_000, burst in 4u32..50,
-        batches in [2u32..25, 2u32..25], counts in 0..3,
-        gap in 0u64..2_000_000, before_joined in prop::collection::vec(0u64..200_000, 0..20),
-        between in prop::collection::vec(0u64..200_000, 0..20),
-        spends in prop::collection::vec(0u64..200_000, 0..10), others in 0u32..5, late in any::<bool>(),
-    ) {
-        let quota = Quota::new(limit, Duration::from_millis(period_ms)).burst(burst);
-        let window = Quota::new(burst, Duration::from_millis(period_ms));
-        let quota = [quota, window.aligned_window(), window.sliding_window()][counts as usize];
-        let start = 1_800_000_000_000_000;
-        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-        let began = Instant::now();
-        let at = |passed: u64| began + Duration::from_micros(passed);
-        let mut real = Key::new(quota.counting());
-        let mut reference = real.clone();
-        let mut charge = |reference: &mut Key, passed: u64, batch: u32| {
-            let taken = real.act(Act::Take, start + passed, batch, None);
-            let found = Found { counting: real.counting, taken, sent: at(passed), received: at(passed) };
-            // What others take is the limit's own business.
-            for _ in 0..others {
-                if real.act(Act::Take, start + passed, 1, None).fits {
-                    reference.act(Act::Charge, start + passed, 1, None);
-                }
-            }
-            taken.fits.then_some(Lease { left: batch, found })
-        };
-        let mut passed = 0;
-        let spend = |lease: &mut Lease, reference: &mut Key, passed: u64| {
-            lease.spend(1, at(passed)).is_none() || reference.take(start + passed, 1).allowed
-        };
-        let first = charge(&mut reference, 0, batches[0].min(burst));
-        let mut first = first.unwrap();
-        for step in before_joined {
-            passed += step;
-            prop_assert!(spend(&mut first, &mut reference, passed));
-        }
-        passed += gap;
-        let second = charge(&mut reference, passed, batches[1].min(burst));
-        let Some(mut second) = second else { return Ok(()) };
-        // The answer about the first may come after the second's was used.
-        for step in between {
-            passed += step;
-            let lease = if late { &mut second } else { &mut first };
-            prop_assert!(spend(lease, &mut reference, passed));
-        }
-        let (one, other) = if late { (first, second) } else { (second, first) };
-        let mut both = one.and(other, at(passed));
-        for step in spends {
-            passed += step;
-            prop_assert!(spend(&mut both, &mut reference, passed));
-        }
-        while both.spend(1, at(passed)).is_some() {
-            prop_assert!(reference.take(start + passed, 1).allowed);
-        }
-        // And what is charged in the store is never less than what the reference has charged.
-        let [spent, charged] = [reference, real].map(|mut key| {
-            let looked = key.act(Act::Peek, start + passed, 1, None);
-            key.counting.decide(&looked, 1).remaining
-        });
-        prop_assert!(charged <= spent, "{charged} left, and {spent}");
-    }
 }

@@ -44,6 +44,9 @@ local function fixed_window_look(key, at, now, act, mark)
       elseif not first and stored_ends >= ends then
         used = stored
       end
+      if used > 0 and ends < stored_ends and act ~= 'peek' then
+        fixed_window_write(key, at, now, used, ends)
+      end
     end
   end
 

@@ -52,6 +52,9 @@ local function lockout_look(key, at, now, act, mark)
       elseif c == 0 and a > 0 and b > now then
         used, ends = a, math.min(b, ends)
       end
+      if act ~= 'peek' and (0 < opens and opens < c or opens == 0 and used > 0 and ends < b) then
+        lockout_write(key, at, now, used, ends, opens, level)
+      end
     end
   end
 

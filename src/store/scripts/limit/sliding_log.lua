@@ -72,6 +72,18 @@ local function sliding_log_write(key, at, now, added, used, sum, last)
   return used + added, 0, last + length
 end
 
+-- Drops what has ended, up to the first live pair, and makes what another clock left one of now.
+local function sliding_log_bring_up(key, now, length, count, first, sum, last)
+  if last > now then
+    count, last = first_pair(key, count, 1, now + 1), now
+    redis.call('LTRIM', key, 0, (count - 1) * 2)
+    redis.call('RPUSH', key, now, string.format('%.0f', sum))
+  end
+  redis.call('LTRIM', key, (first - 1) * 2, -1)
+  redis.call('PEXPIRE', key, math.ceil((last + length - now) / 1000))
+  return count - first + 1, last
+end
+
 local function sliding_log_look(key, at, now, act, mark)
   local limit, cost, length = ARGV[at] + 0, ARGV[at + 1] + 0, ARGV[at + 2] + 0
   local used, fits, empty = 0, 0, 0
@@ -83,35 +95,26 @@ local function sliding_log_look(key, at, now, act, mark)
     if shut then
       return 2, shut, 0, 0
     end
-    redis.call('DEL', key)
     elements = 0
   end
-  local count = math.floor((elements - 1) / 2)
-  if count > 0 and element(key, -2) > now then
-    -- Left by another clock: as of now, or it would lock its key out.
-    local sum = redis.call('LINDEX', key, -1)
-    count = first_pair(key, count, 1, now + 1)
-    redis.call('LTRIM', key, 0, (count - 1) * 2)
-    redis.call('RPUSH', key, now, sum)
-  end
-  if count > 0 and element(key, 1) + length <= now then
-    local live = first_pair(key, count, 1, now - length + 1)
-    count = count - live + 1
-    if count == 0 then
-      redis.call('DEL', key)
-    else
-      redis.call('LTRIM', key, (live - 1) * 2, -1)
-    end
-  end
-  local sum, last = 0, 0
+  local count, first, sum, last = math.floor((elements - 1) / 2), 1, 0, 0
   if count > 0 then
     sum, last = element(key, -1), element(key, -2)
-    used, empty = sum - element(key, 0), last + length
-    -- What is no log counts as none.
-    if not (used > 0 and sum < 9007199254740992) then
-      redis.call('DEL', key)
-      used, empty, sum, last = 0, 0, 0, 0
+    if element(key, 1) + length <= now then
+      first = first_pair(key, count, 1, now - length + 1)
     end
+    used = sum - element(key, (first - 1) * 2)
+    if not (used > 0 and sum < 9007199254740992) then
+      -- All of it has ended, or it is no log.
+      used, sum, last = 0, 0, 0
+      if act ~= 'peek' then
+        redis.call('DEL', key)
+      end
+    elseif act ~= 'peek' and (last > now or first > 1) then
+      count, last = sliding_log_bring_up(key, now, length, count, first, sum, last)
+    end
+    -- What is yet to come counts as of now, or it would lock its key out.
+    empty = used > 0 and math.min(last, now) + length or 0
   end
 
   if cost == 0 or (act == 'refund' and used == 0) then
@@ -132,7 +135,8 @@ local function sliding_log_look(key, at, now, act, mark)
   end
   if act ~= 'charge' and used + cost > limit then
     if cost <= limit then
-      fits = element(key, first_pair(key, count, 0, sum + cost - limit) * 2 - 1) + length
+      local pair = first_pair(key, count, 0, sum + cost - limit)
+      fits = math.min(element(key, pair * 2 - 1), now) + length
     end
     return 0, used, fits, empty
   end

@@ -46,6 +46,9 @@ local function sliding_window_look(key, at, now, act, mark)
     if stored and before < 9007199254740992 and here < 9007199254740992 then
       if stored >= start then
         previous, current = before, here
+        if stored > start and act ~= 'peek' then
+          sliding_window_write(key, at, now, start, previous, current)
+        end
       elseif stored + length >= start then
         previous = here
       end

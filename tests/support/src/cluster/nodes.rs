@@ -33,8 +33,8 @@ impl RedisCluster {
         self.nodes[node].resume();
     }
 
-    /// How long a node may be silent from now on until it counts as failed: a second, if nothing else
-    /// is said.
+    /// How long a node may be silent from now on until it counts as failed: a second, if nothing
+    /// else is said.
     #[track_caller]
     pub fn set_patience(&self, patience: Duration) {
         let millis = patience.as_millis().to_string();

@@ -147,8 +147,8 @@ impl Sentinels {
         hurry(sentinel);
     }
 
-    /// How long a node may be silent from now on before it is replaced: [`SentinelSetup::down_after`],
-    /// if nothing else is said.
+    /// How long a node may be silent from now on before it is replaced:
+    /// [`SentinelSetup::down_after`], if nothing else is said.
     #[track_caller]
     pub fn set_patience(&self, patience: Duration) {
         let millis = patience.as_millis().to_string();
@@ -179,8 +179,8 @@ impl Sentinels {
         })
     }
 
-    /// As [`failover`](Sentinels::failover), and waits until it is done. One that a busy machine was too slow
-    /// for, so that it was given up, is begun again.
+    /// As [`failover`](Sentinels::failover), and waits until it is done. One that a busy machine
+    /// was too slow for, so that it was given up, is begun again.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! Who comes while a lease is asked for.
+//! Many at once.
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
@@ -30,7 +30,7 @@ async fn of_many_at_once_exactly_as_many_are_admitted_as_the_limit_has() {
         for quota in [Quota::per_day(limit), Quota::per_day(limit).fixed_window()] {
             for denies in [false, true] {
                 let server = RedisServer::start();
-                let store = store(&server).await;
+                let store = listening(&server).await;
                 let rule = rule(quota, |rule| (rule.batch, rule.denies) = (batch, denies));
                 let (admitted, _) = at_once(&server, &store, &rule, callers).await;
                 assert_eq!(admitted, limit, "{batch} at once, {denies}");
@@ -42,7 +42,7 @@ async fn of_many_at_once_exactly_as_many_are_admitted_as_the_limit_has() {
 #[tokio::test]
 async fn who_comes_while_a_lease_is_asked_for_shares_it() {
     let server = RedisServer::start();
-    let store = store(&server).await;
+    let store = listening(&server).await;
     let rule = rule(Quota::per_day(100_000), |rule| rule.batch = 100);
     let (admitted, ran) = at_once(&server, &store, &rule, 500).await;
     assert_eq!(admitted, 500);
@@ -52,7 +52,7 @@ async fn who_comes_while_a_lease_is_asked_for_shares_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_of_one_key_ask_once_for_each_batch() {
     let server = RedisServer::start();
-    let store = store(&server).await;
+    let store = listening(&server).await;
     let rule = rule(Quota::per_day(100_000), |rule| rule.batch = 50);
     let all = async {
         let mut tasks = JoinSet::new();
@@ -79,9 +79,7 @@ async fn nobody_waits_for_who_left_or_stands_still() {
         let deadline = Duration::from_secs(2);
         let store = Store::builder().deadline(deadline).connect(&server.url()).await.unwrap();
         let rule = rule(Quota::per_day(100_000), |rule| rule.batch = 100);
-        // Messages arrive, so that nothing else is on its way.
-        let other = Charge::new(rule.clone(), Subject::Address([192, 0, 2, 2].into()), 1);
-        assert!(store.ask(Take::one(Act::Take, other)).await.unwrap()[0].fits);
+        listens(&server, &store).await;
         server.pause();
         let mut asker = Box::pin(take(&store, &rule));
         assert!(asker.as_mut().now_or_never().is_none());
@@ -103,6 +101,7 @@ async fn who_waits_is_answered_within_the_deadline_though_redis_hangs() {
     let deadline = Duration::from_millis(400);
     let store = Store::builder().deadline(deadline).connect(&server.url()).await.unwrap();
     let rule = rule(Quota::per_day(100_000), |rule| rule.batch = 100);
+    listens(&server, &store).await;
     server.pause();
     let mut tasks = JoinSet::new();
     for _ in 0..50 {
