@@ -216,6 +216,25 @@ fn a_key_ends_when_it_says_no_more_than_none_would() {
     });
 }
 
+/// PEXPIRE may delete at once what ends within a millisecond, under the write that follows.
+#[test]
+fn a_log_that_is_brought_up_is_kept_for_what_is_written_next() {
+    for_each("brought up", |mut at| {
+        if &*at.rule.name != "log" {
+            return;
+        }
+        at.act(Act::Take, START, 1, &mut None);
+        at.act(Act::Take, START + 1, 1, &mut None);
+        // The first has ended, the second will in a microsecond.
+        let (_, ttl) = at.act(Act::Take, START + 60 * MINUTE, 0, &mut None);
+        assert!((900..=1_000).contains(&ttl), "{ttl} ms");
+        let (found, _) = at.act(Act::Take, START + 60 * MINUTE, 1, &mut None);
+        assert_eq!(found.remaining, 2);
+        let (found, _) = at.act(Act::Peek, START + 60 * MINUTE + 1, 0, &mut None);
+        assert_eq!(found.remaining, 3);
+    });
+}
+
 /// What was written by a clock that was ahead: the wait is told by the one that is right, once.
 #[test]
 fn a_state_from_an_hour_ahead_opens_when_it_says() {

@@ -5,7 +5,7 @@
 -- ARGV     limit, cost, the window's length
 -- returns  used, when what was asked for will fit (0: it fits, or never will), when the log is empty
 -- clock    as given
--- TTL      until the last entry ends
+-- TTL      until the last entry ends, but at least a second
 local function element(key, index)
   return tonumber(redis.call('LINDEX', key, index)) or 0
 end
@@ -22,6 +22,12 @@ local function first_pair(key, count, shift, wanted)
     end
   end
   return from
+end
+
+-- PEXPIRE reads the clock twice, and deletes at once what ended in between: of what is written after
+-- that, the head would be missing. So a list is never left a time as short as that.
+local function sliding_log_keep(key, time)
+  redis.call('PEXPIRE', key, math.max(1000, math.ceil(time / 1000)))
 end
 
 -- Takes out what was charged between two sums, of which `to` is a pair's. What is given back is mostly
@@ -58,7 +64,7 @@ local function sliding_log_write(key, at, now, added, used, sum, last)
       redis.call('RPUSH', key, now, after)
       last = now
     end
-    redis.call('PEXPIRE', key, math.ceil((last + length - now) / 1000))
+    sliding_log_keep(key, last + length - now)
     return used + added, 0, last + length
   end
   -- Given back: what was charged up to this sum.
@@ -68,7 +74,7 @@ local function sliding_log_write(key, at, now, added, used, sum, last)
   end
   sliding_log_cut(key, sum + added, sum)
   last = element(key, -2)
-  redis.call('PEXPIRE', key, math.ceil((last + length - now) / 1000))
+  sliding_log_keep(key, last + length - now)
   return used + added, 0, last + length
 end
 
@@ -80,7 +86,7 @@ local function sliding_log_bring_up(key, now, length, count, first, sum, last)
     redis.call('RPUSH', key, now, string.format('%.0f', sum))
   end
   redis.call('LTRIM', key, (first - 1) * 2, -1)
-  redis.call('PEXPIRE', key, math.ceil((last + length - now) / 1000))
+  sliding_log_keep(key, last + length - now)
   return count - first + 1, last
 end
 
