@@ -19,7 +19,7 @@ use super::{
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
 use crate::policy::Timestamp;
-use crate::policy::limiting::{Act, Decision, Standing};
+use crate::policy::limiting::{Act, Decision, Standing, Verdict};
 use crate::store::Asking;
 use crate::store::keys::Subject;
 use crate::store::verbs::{self, Lent, Take, Verb};
@@ -94,7 +94,7 @@ impl LimitGate {
             let key = limit.settings().key.key(head);
             self.meet(limit.settings(), key, limit.settings().cost(head))?;
         }
-        Ok(self.ask(store))
+        self.ask(store)
     }
 
     /// No limit is met.
@@ -124,17 +124,74 @@ impl LimitGate {
         Ok(())
     }
 
-    fn ask(&mut self, store: &Store) -> Plan<<Take as Verb>::Answer, Keys> {
-        if self.asked.is_empty() {
-            return Plan::Pass;
-        }
-        let asking = store.ask(match &*self.asked {
-            [asked] => Take::one(Act::Take, asked.to_store()),
-            all => Take::new(Act::Take, all.iter().map(Asked::to_store)),
-        });
+    fn ask(&mut self, store: &Store) -> Planned<Self> {
+        let asking = match &mut *self.asked {
+            [] => return Ok(Plan::Pass),
+            [asked] => {
+                let LimitSettings { rule, .. } = &*asked.limit;
+                if let Some(verdict) = store.judge(Act::Take, rule, &asked.subject, asked.cost) {
+                    return self.judged(store, verdict);
+                }
+                store.ask(Take::one(Act::Take, asked.to_store()))
+            }
+            all => store.ask(Take::new(Act::Take, all.iter().map(|asked| asked.to_store()))),
+        };
         let is_known = matches!(asking, Asking::Answered(Some(Ok(_))));
         self.store = (!is_known).then(|| store.clone());
-        Plan::Ask(asking)
+        Ok(Plan::Ask(asking))
+    }
+
+    /// The verdict of the only limit, which was there at once.
+    fn judged(&mut self, store: &Store, verdict: Result<Verdict, StoreError>) -> Planned<Self> {
+        match verdict {
+            Ok(verdict) => self.asked[0].note(verdict),
+            Err(error) => {
+                self.store = Some(store.clone());
+                self.go_on_without(error)?;
+            }
+        }
+        self.refusal().map_or(Ok(Plan::Pass), Err)
+    }
+
+    /// What the layer does while the store cannot answer.
+    #[cold]
+    fn go_on_without(&mut self, error: StoreError) -> Result<(), Refusal> {
+        match self.settings.fallback {
+            Fallback::Local => {
+                let Some(store) = self.store.take() else { return Ok(()) };
+                for asked in &mut self.asked {
+                    let here = store.local(&asked.limit.name, asked.limit.quota);
+                    let decision = here.take(asked.subject, asked.cost);
+                    observe::rate_limit(&asked.limit.name, event(asked, &decision, false));
+                    asked.decision = Some(decision);
+                    if !decision.allowed && !asked.limit.rule.is_shadow {
+                        break;
+                    }
+                }
+            }
+            Fallback::Refuse if self.asked.iter().any(|asked| !asked.limit.rule.is_shadow) => {
+                for asked in &self.asked {
+                    observe::rate_limit(&asked.limit.name, Event::Refused);
+                }
+                return Err(Refusal::Unavailable(error));
+            }
+            Fallback::Allow | Fallback::Refuse => {
+                for asked in &self.asked {
+                    observe::rate_limit(&asked.limit.name, Event::Unchecked);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// If a limit refuses.
+    fn refusal(&self) -> Option<Refusal> {
+        let mut violations = self.violations();
+        let (first, _) = violations.next()?;
+        let is_alone = violations.next().is_none();
+        let limited = self.limited();
+        let document = is_alone.then(|| first.limit.documents.of(&limited));
+        Some(Refusal::Limited(limited, document))
     }
 
     fn violations(&self) -> impl Iterator<Item = (&Asked, &Decision)> {
@@ -192,6 +249,12 @@ fn keys(
 }
 
 impl Asked {
+    fn note(&mut self, Verdict { decision, done }: Verdict) {
+        observe::rate_limit(&self.limit.name, event(self, &decision, true));
+        self.charged = done;
+        self.decision = Some(decision);
+    }
+
     fn to_store(&self) -> verbs::Charge<Lent<'_>> {
         verbs::Charge::new(&self.limit.rule, self.subject, self.cost)
     }
@@ -208,54 +271,21 @@ impl Gate for LimitGate {
         for ((limit, key), cost) in limits.iter().zip(keys).zip(costs) {
             self.meet(limit.settings(), key, cost)?;
         }
-        Ok(self.ask(&store))
+        self.ask(&store)
     }
 
     fn open(&mut self, answer: Result<Self::Answer, StoreError>) -> Result<(), Refusal> {
-        match (answer, self.settings.fallback) {
-            (Ok(taken), _) => {
+        match answer {
+            Ok(taken) => {
                 for (asked, taken) in self.asked.iter_mut().zip(taken) {
-                    if taken.standing == Standing::Unknown {
-                        continue;
-                    }
-                    let decision = asked.limit.rule.counting.decide(&taken, asked.cost);
-                    observe::rate_limit(&asked.limit.name, event(asked, &decision, true));
-                    asked.charged = taken.fits.then(|| taken.mark());
-                    asked.decision = Some(decision);
-                }
-            }
-            (Err(_), Fallback::Local) => {
-                let Some(store) = self.store.take() else { return Ok(()) };
-                for asked in &mut self.asked {
-                    let here = store.local(&asked.limit.name, asked.limit.quota);
-                    let decision = here.take(asked.subject, asked.cost);
-                    observe::rate_limit(&asked.limit.name, event(asked, &decision, false));
-                    asked.decision = Some(decision);
-                    if !decision.allowed && !asked.limit.rule.is_shadow {
-                        break;
+                    if taken.standing != Standing::Unknown {
+                        asked.note(asked.limit.rule.counting.verdict(&taken, asked.cost));
                     }
                 }
             }
-            (Err(error), Fallback::Refuse)
-                if self.asked.iter().any(|asked| !asked.limit.rule.is_shadow) =>
-            {
-                for asked in &self.asked {
-                    observe::rate_limit(&asked.limit.name, Event::Refused);
-                }
-                return Err(Refusal::Unavailable(error));
-            }
-            (Err(_), Fallback::Allow | Fallback::Refuse) => {
-                for asked in &self.asked {
-                    observe::rate_limit(&asked.limit.name, Event::Unchecked);
-                }
-            }
+            Err(error) => self.go_on_without(error)?,
         }
-        let mut violations = self.violations();
-        let Some((first, _)) = violations.next() else { return Ok(()) };
-        let is_alone = violations.next().is_none();
-        let limited = self.limited();
-        let document = is_alone.then(|| first.limit.documents.of(&limited));
-        Err(Refusal::Limited(limited, document))
+        self.refusal().map_or(Ok(()), Err)
     }
 
     /// A batch that is charged for is kept for others.

@@ -6,8 +6,7 @@ use super::{Allowance, Fallback, Key};
 use crate::observe::{self, Limit as Event};
 use crate::policy::Quota;
 use crate::policy::limiting::{Act, Decision};
-use crate::store::Asking;
-use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
+use crate::store::verbs::{Block, Charge, Reset, Rule, Take};
 use crate::{Store, StoreError};
 
 /// A limit to ask in code: in handlers, at log-ins, in what runs in the background.
@@ -57,8 +56,6 @@ pub struct Limiter {
     shared: Arc<Shared>,
 }
 
-type Asked = <Take as Verb>::Answer;
-
 #[derive(Clone)]
 struct Shared {
     store: Store,
@@ -97,8 +94,7 @@ impl Limiter {
     /// # Errors
     /// As on [`Limiter`].
     pub async fn take(&self, key: impl Into<Key>) -> Result<Allowance, StoreError> {
-        let key = key.into();
-        self.taken(key, 1, self.ask(Act::Take, key, 1).await)
+        self.take_n(key, 1).await
     }
 
     /// Takes `cost` from the quota, if all of it is there, and nothing otherwise.
@@ -107,7 +103,15 @@ impl Limiter {
     /// As on [`Limiter`].
     pub async fn take_n(&self, key: impl Into<Key>, cost: u32) -> Result<Allowance, StoreError> {
         let key = key.into();
-        self.taken(key, cost, self.ask(Act::Take, key, cost).await)
+        match self.shared.store.judge(Act::Take, &self.shared.rule, &key.0, cost) {
+            Some(Ok(it)) => return Ok(self.allowance(Event::of(it.decision.allowed), it.decision)),
+            Some(Err(error)) => return self.fall_back(key, cost, error),
+            None => {}
+        }
+        match self.there(Act::Take, key, cost).await {
+            Ok(decision) => Ok(self.allowance(Event::of(decision.allowed), decision)),
+            Err(error) => self.fall_back(key, cost, error),
+        }
     }
 
     /// Whether one more would be allowed, and how many are left. Takes nothing.
@@ -222,41 +226,49 @@ impl Limiter {
     }
 
     async fn act(&self, act: Act, key: Key, cost: u32) -> Result<Decision, StoreError> {
-        let taken = self.ask(act, key, cost).await?;
-        Ok(self.shared.rule.counting.decide(&taken[0], cost))
+        match self.here(act, &key, cost) {
+            Some(decision) => decision,
+            None => self.there(act, key, cost).await,
+        }
     }
 
-    fn ask(&self, act: Act, key: Key, cost: u32) -> Asking<Asked> {
-        self.shared.store.ask(Take::one(act, Charge::new(&self.shared.rule, key.0, cost)))
+    /// In process.
+    #[inline]
+    fn here(&self, act: Act, key: &Key, cost: u32) -> Option<Result<Decision, StoreError>> {
+        let verdict = self.shared.store.judge(act, &self.shared.rule, &key.0, cost)?;
+        Some(verdict.map(|verdict| verdict.decision))
     }
 
-    /// What the store's answer, or none, comes to.
-    fn taken(
-        &self,
-        key: Key,
-        cost: u32,
-        asked: Result<Asked, StoreError>,
-    ) -> Result<Allowance, StoreError> {
-        let Shared { store, rule, name, quota, fallback } = &*self.shared;
-        let (decision, event) = match (asked, fallback) {
-            (Ok(taken), _) => {
-                let decision = rule.counting.decide(&taken[0], cost);
-                (decision, Event::of(decision.allowed))
-            }
-            (Err(_), Fallback::Local) => {
+    async fn there(&self, act: Act, key: Key, cost: u32) -> Result<Decision, StoreError> {
+        let Shared { store, rule, .. } = &*self.shared;
+        let taken = store.ask(Take::one(act, Charge::new(rule, key.0, cost))).await?;
+        Ok(rule.counting.verdict(&taken[0], cost).decision)
+    }
+
+    #[inline]
+    fn allowance(&self, event: Event, decision: Decision) -> Allowance {
+        observe::rate_limit(&self.shared.name, event);
+        Allowance::new(&self.shared.name, decision)
+    }
+
+    /// What becomes of a take that the store cannot answer.
+    #[cold]
+    fn fall_back(&self, key: Key, cost: u32, error: StoreError) -> Result<Allowance, StoreError> {
+        let Shared { store, name, quota, fallback, .. } = &*self.shared;
+        match fallback {
+            Fallback::Local => {
                 let decision = store.local(name, *quota).take(key.0, cost);
-                (decision, Event::here(decision.allowed))
+                Ok(self.allowance(Event::here(decision.allowed), decision))
             }
-            (Err(_), Fallback::Allow) => {
-                (Decision::unchecked(quota.burst_size()), Event::Unchecked)
+            Fallback::Allow => {
+                let decision = Decision::unchecked(quota.burst_size());
+                Ok(self.allowance(Event::Unchecked, decision))
             }
-            (Err(error), Fallback::Refuse) => {
+            Fallback::Refuse => {
                 observe::rate_limit(name, Event::Refused);
-                return Err(error);
+                Err(error)
             }
-        };
-        observe::rate_limit(name, event);
-        Ok(Allowance::new(name, decision))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::asking::Asking;
 use super::channels::{Channels, Listener};
 use super::error::Kind;
 use super::flights::Flights;
-use super::keys::Fingerprint;
+use super::keys::{Fingerprint, Subject};
 use super::life::Life;
 use super::local::Locals;
 use super::memory::Memory;
@@ -14,10 +14,11 @@ use super::place::PlacePrefix;
 use super::redis::{OnRedis, Redis};
 use super::returns::Returns;
 use super::under_way::UnderWay;
-use super::verbs::{Cursor, Page, ReadInfo, Reported, ScanTarget};
+use super::verbs::{Cursor, Page, ReadInfo, Reported, Rule, ScanTarget, Take, Verb};
 use super::{Health, HealthWatch, Portable, StoreBuilder, StoreError};
 use crate::observe::{self, Call};
 use crate::policy::Timestamp;
+use crate::policy::limiting::{Act, Verdict};
 use crate::policy::monitoring::ServerInfo;
 use crate::stopwatch::Stopwatch;
 
@@ -294,6 +295,21 @@ impl Store {
                 }))
             }
         }
+    }
+
+    /// One limit alone, in process: nothing is waited for, and nothing put together that travels.
+    #[inline]
+    pub(crate) fn judge(
+        &self,
+        act: Act,
+        rule: &Rule,
+        subject: &Subject,
+        cost: u32,
+    ) -> Option<Result<Verdict, StoreError>> {
+        let Backend::Memory(memory) = &self.shared.backend else { return None };
+        let verdict = memory.judge(act, rule, subject, cost);
+        observe::answered(<Take>::NAME, outcome(&verdict));
+        Some(verdict)
     }
 
     /// The store's clock.

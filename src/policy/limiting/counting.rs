@@ -96,6 +96,14 @@ pub(crate) struct Taken {
     pub(crate) standing: Standing,
 }
 
+/// What there is to say to whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) decision: Decision,
+    /// What gives it back, by [`Taken::mark`], if it was done.
+    pub(crate) done: Option<Timestamp>,
+}
+
 /// Does something with an algorithm and a state of its own; something else with the state of another
 /// one, or a limit that is shut.
 macro_rules! dispatch {
@@ -151,13 +159,42 @@ impl Counting {
         dispatch!(self, &mut *state, |it, own| it.act(own, ask, look), state.stay(ask))
     }
 
-    /// Looks and acts. What need not be stored stays as it is.
+    /// Looks, acts and decides, and moves `expires` to when the state says no more than none would.
+    /// What need not be stored stays as it is.
     #[inline]
+    pub(crate) fn judge(&self, state: &mut State, expires: &mut Timestamp, ask: &Ask) -> Verdict {
+        // Most limits are of this kind: in one piece, nothing is put together to be taken apart.
+        if let (Counting::Gcra(it), State::Arrival(own)) = (self, &mut *state)
+            && let Done {
+                taken: Taken { fits, now, standing: Standing::Arrival(at) },
+                expires: ends,
+            } = it.apply(own, ask)
+        {
+            *expires = ends.unwrap_or(*expires);
+            let decision = it.decide(at, now, ask.cost, fits);
+            return Verdict { decision, done: fits.then_some(Timestamp(at.micros)) };
+        }
+        self.judge_any(state, expires, ask)
+    }
+
+    #[inline(never)]
+    fn judge_any(&self, state: &mut State, expires: &mut Timestamp, ask: &Ask) -> Verdict {
+        let Done { taken, expires: ends } = self.apply(state, ask);
+        *expires = ends.unwrap_or(*expires);
+        self.verdict(&taken, ask.cost)
+    }
+
+    /// Looks and acts. What need not be stored stays as it is.
     pub(crate) fn apply(&self, state: &mut State, ask: &Ask) -> Done {
-        // Once, and so that the compiler sees both.
         dispatch!(self, &mut *state, |it, own| return it.apply(own, ask), {});
         let look = self.look(state, ask);
         self.act(state, ask, look)
+    }
+
+    /// Nothing is known of a limit that was not asked about: [`Standing::Unknown`] may not come
+    /// here.
+    pub(crate) fn verdict(&self, taken: &Taken, cost: u32) -> Verdict {
+        Verdict { decision: self.decide(taken, cost), done: taken.fits.then(|| taken.mark()) }
     }
 
     /// From when on the state says no more than none would.

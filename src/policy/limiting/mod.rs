@@ -22,7 +22,7 @@ mod text;
 mod zone;
 
 pub(crate) use self::calendar::Calendar;
-pub(crate) use self::counting::{Act, Ask, Counting, Done, Look, Standing, State, Taken};
+pub(crate) use self::counting::{Act, Ask, Counting, Done, Look, Standing, State, Taken, Verdict};
 pub(crate) use self::decision::Decision;
 pub(crate) use self::fixed_window::{FixedWindow, Opening, Window};
 pub(crate) use self::gcra::{Arrival, Gcra};

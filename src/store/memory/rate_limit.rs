@@ -1,12 +1,13 @@
 use std::mem;
 use std::sync::{Mutex, MutexGuard};
 
+use indexmap::Equivalent;
 use smallvec::SmallVec;
 
 use super::shelf::{Full, Overflow, Shelf};
 use super::{Memory, OnMemory, lock};
 use crate::policy::Timestamp;
-use crate::policy::limiting::{Act, Ask, Done, Look, Standing, State, Taken};
+use crate::policy::limiting::{Act, Ask, Done, Look, Standing, State, Taken, Verdict};
 use crate::store::StoreError;
 use crate::store::error::Kind;
 use crate::store::keys::{Fingerprint, Subject};
@@ -47,15 +48,64 @@ impl Limits {
     }
 }
 
+/// The same, where it is.
+#[derive(Hash)]
+struct At<'a>(&'a Fingerprint, &'a Subject);
+
+impl Equivalent<Id> for At<'_> {
+    #[inline]
+    fn equivalent(&self, (limit, subject): &Id) -> bool {
+        self.0 == limit && self.1 == subject
+    }
+}
+
 impl<R: AsRef<Rule>> OnMemory for Take<R> {
     fn on_memory(self, memory: &Memory) -> Result<<Take as Verb>::Answer, StoreError> {
-        let limits = &memory.limits;
-        let [charge] = &*self.charges else { return Ok(all(&self, limits, memory)?) };
-        let part = &mut *limits.part(&charge.subject);
-        // Read under the lock: concurrent callers see time go one way.
-        let ask = ask(charge, self.act, memory.now());
-        Ok(SmallVec::from_buf([one(part, charge, &ask)?]))
+        Ok(all(&self, &memory.limits, memory)?)
     }
+}
+
+impl Memory {
+    /// One limit alone: most often its state is changed where it is. A log's weight changes with
+    /// it, so that it is only looked at there.
+    #[inline]
+    pub(in crate::store) fn judge(
+        &self,
+        act: Act,
+        rule: &Rule,
+        subject: &Subject,
+        cost: u32,
+    ) -> Result<Verdict, StoreError> {
+        let part = &mut *self.limits.part(subject);
+        // Read under the lock: concurrent callers see time go one way.
+        let ask = Ask { act, now: self.now(), cost, charged: None };
+        let found = found(part, rule, subject, ask.now);
+        if let Some(slot) = found
+            && let (state, expires) = part.slot(slot)
+            && (!matches!(state, State::Log(_)) || act == Act::Peek)
+        {
+            return Ok(rule.counting.judge(state, expires, &ask));
+        }
+        match judge_new(part, rule, subject, &ask, found) {
+            Ok(verdict) => Ok(verdict),
+            Err(full) => Err(full.into()),
+        }
+    }
+}
+
+/// What has to be shelved.
+#[inline(never)]
+fn judge_new(
+    part: &mut Part,
+    rule: &Rule,
+    subject: &Subject,
+    ask: &Ask,
+    found: Option<usize>,
+) -> Result<Verdict, Full> {
+    let mut it = open(part, rule, ask, found)?;
+    let taken = it.act(part, rule, ask);
+    it.shelve(part, id(rule, *subject), ask.now);
+    Ok(rule.counting.verdict(&taken, ask.cost))
 }
 
 fn ask<R>(charge: &Charge<R>, act: Act, now: Timestamp) -> Ask {
@@ -69,33 +119,13 @@ fn id(rule: &Rule, subject: Subject) -> Id {
 /// Where the state of a limit is. One whose time is over is unused: what was only looked at
 /// meanwhile was brought up, and lasts no longer for that.
 #[inline]
-fn found(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, now: Timestamp) -> Option<usize> {
-    let rule = charge.rule.as_ref();
-    let slot = part.position(&id(rule, charge.subject), now)?;
+fn found(part: &mut Part, rule: &Rule, subject: &Subject, now: Timestamp) -> Option<usize> {
+    let slot = part.position(&At(&rule.id, subject), now)?;
     let (state, expires) = part.slot(slot);
     if *expires <= now {
         *state = rule.counting.unused(now);
     }
     Some(slot)
-}
-
-/// One limit alone: most often its state is changed where it is. A log's weight changes with it, so
-/// that it is only looked at there.
-fn one(part: &mut Part, charge: &Charge<impl AsRef<Rule>>, ask: &Ask) -> Result<Taken, Full> {
-    let rule = charge.rule.as_ref();
-    let found = found(part, charge, ask.now);
-    if let Some(slot) = found
-        && let (state, expires) = part.slot(slot)
-        && (!matches!(state, State::Log(_)) || ask.act == Act::Peek)
-    {
-        let Done { taken, expires: ends } = rule.counting.apply(state, ask);
-        *expires = ends.unwrap_or(*expires);
-        return Ok(taken);
-    }
-    let mut it = open(part, charge, ask, found)?;
-    let taken = it.act(part, rule, ask);
-    it.shelve(part, charge, ask.now);
-    Ok(taken)
 }
 
 /// Several limits: all locks are taken, in their order, before anything is looked at.
@@ -119,8 +149,9 @@ fn all<R: AsRef<Rule>>(
         .iter()
         .map(|charge| {
             let part = &mut parts[part(charge)];
-            let found = found(part, charge, now);
-            open(part, charge, &ask(charge, take.act, now), found)
+            let rule = charge.rule.as_ref();
+            let found = found(part, rule, &charge.subject, now);
+            open(part, rule, &ask(charge, take.act, now), found)
         })
         .collect();
     let refuses = |charge: &Charge<R>| !charge.rule.as_ref().is_shadow;
@@ -146,7 +177,8 @@ fn all<R: AsRef<Rule>>(
     // Only now: shelving moves slots.
     for (charge, it) in take.charges.iter().zip(opened) {
         if let Ok(it) = it {
-            it.shelve(&mut parts[part(charge)], charge, now);
+            let id = id(charge.rule.as_ref(), charge.subject);
+            it.shelve(&mut parts[part(charge)], id, now);
         }
     }
     if is_full && !is_refused { Err(Full) } else { Ok(taken) }
@@ -164,13 +196,7 @@ struct Open {
 
 /// Looks at a limit, and whether what is asked of it can be done. A log that has no room for one
 /// more request stays as it is: without it, nothing would be counted.
-fn open(
-    part: &mut Part,
-    charge: &Charge<impl AsRef<Rule>>,
-    ask: &Ask,
-    slot: Option<usize>,
-) -> Result<Open, Full> {
-    let rule = charge.rule.as_ref();
+fn open(part: &mut Part, rule: &Rule, ask: &Ask, slot: Option<usize>) -> Result<Open, Full> {
     let mut state = match slot.map(|slot| part.slot(slot).0) {
         None => rule.counting.unused(ask.now),
         Some(State::Log(log)) => State::Log(mem::take(log)),
@@ -207,9 +233,8 @@ impl Open {
     }
 
     /// Shelves what is new, and a log that has changed, unless there is nothing to remember.
-    fn shelve(self, part: &mut Part, charge: &Charge<impl AsRef<Rule>>, now: Timestamp) {
+    fn shelve(self, part: &mut Part, id: Id, now: Timestamp) {
         let Some(expires) = self.expires else { return };
-        let id = id(charge.rule.as_ref(), charge.subject);
         if expires <= now {
             part.remove(&id);
             return;

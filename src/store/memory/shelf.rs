@@ -2,7 +2,7 @@ use std::fmt;
 use std::hash::Hash;
 
 use foldhash::quality::RandomState;
-use indexmap::IndexMap;
+use indexmap::{Equivalent, IndexMap};
 
 use crate::policy::Timestamp;
 use crate::store::StoreError;
@@ -96,7 +96,11 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
 
     /// Where an entry is, until something is put there or removed. Its time may be over.
     #[inline]
-    pub(super) fn position(&mut self, key: &K, now: Timestamp) -> Option<usize> {
+    pub(super) fn position(
+        &mut self,
+        key: &(impl Hash + Equivalent<K>),
+        now: Timestamp,
+    ) -> Option<usize> {
         let Some((index, _, slot)) = self.slots.get_full_mut(key) else {
             self.counts.misses += 1;
             return None;
