@@ -14,7 +14,7 @@ use super::place::PlacePrefix;
 use super::redis::{OnRedis, Redis};
 use super::returns::Returns;
 use super::under_way::UnderWay;
-use super::verbs::{Cursor, Page, ReadInfo, Reported, Rule, ScanTarget, Take, Verb};
+use super::verbs::{Cursor, Lent, Page, ReadInfo, Reported, ScanTarget, Take, Verb};
 use super::{Health, HealthWatch, Portable, StoreBuilder, StoreError};
 use crate::observe::{self, Call};
 use crate::policy::Timestamp;
@@ -297,19 +297,28 @@ impl Store {
         }
     }
 
-    /// One limit alone, in process: nothing is waited for, and nothing put together that travels.
+    /// What is done to one limit alone, where that takes no waiting: in process, and by what this
+    /// process knows. Nothing is put together for it that travels.
     #[inline]
     pub(crate) fn judge(
         &self,
         act: Act,
-        rule: &Rule,
+        rule: Lent<'_>,
         subject: &Subject,
         cost: u32,
     ) -> Option<Result<Verdict, StoreError>> {
-        let Backend::Memory(memory) = &self.shared.backend else { return None };
-        let verdict = memory.judge(act, rule, subject, cost);
-        observe::answered(<Take>::NAME, outcome(&verdict));
-        Some(verdict)
+        match &self.shared.backend {
+            Backend::Memory(memory) => {
+                let verdict = memory.judge(act, rule, subject, cost);
+                observe::answered(<Take>::NAME, outcome(&verdict));
+                Some(verdict)
+            }
+            Backend::Redis(redis) => {
+                let verdict = redis.judge(act, rule, subject, cost)?;
+                observe::answered(<Take>::NAME, "known");
+                Some(Ok(verdict))
+            }
+        }
     }
 
     /// The store's clock.

@@ -20,7 +20,7 @@ pub(super) use self::lease::Found;
 use crate::policy::limiting::{Standing, Taken};
 use crate::store::channels::{Ear, Seat};
 use crate::store::keys::{Fingerprint, Subject};
-use crate::store::verbs::Charge;
+use crate::store::verbs::{Charge, Rule};
 
 mod asked;
 mod known;
@@ -59,7 +59,7 @@ impl Shortcuts {
     }
 
     /// The answer to one charge, where it is known: a refusal, or an admission out of a lease.
-    pub(super) fn known(&self, charge: &Charge, now: Instant) -> Option<Taken> {
+    pub(super) fn known(&self, charge: &Charge<impl AsRef<Rule>>, now: Instant) -> Option<Taken> {
         self.book.lock().places.get_mut(&place(charge))?.answer(charge, now)
     }
 
@@ -147,8 +147,8 @@ impl State {
     }
 }
 
-pub(super) fn place(charge: &Charge) -> Place {
-    (charge.rule.id, charge.subject)
+pub(super) fn place(charge: &Charge<impl AsRef<Rule>>) -> Place {
+    (charge.rule.as_ref().id, charge.subject)
 }
 
 /// A place as a message: the limit's 16 bytes, and the subject.

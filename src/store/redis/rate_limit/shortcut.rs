@@ -7,13 +7,32 @@ use super::super::shortcuts::{Found, Leasing, Place, Step};
 use super::super::{Lane, OnRedis, Redis};
 use super::Answer;
 use crate::policy::Timestamp;
-use crate::policy::limiting::{Act, Standing, Taken};
+use crate::policy::limiting::{Act, Standing, Taken, Verdict};
 use crate::store::StoreError;
 use crate::store::error::Kind;
-use crate::store::verbs::{Charge, Take};
+use crate::store::keys::Subject;
+use crate::store::verbs::{Charge, Lent, Take};
 
 /// How often somebody waits for a lease of which others take what was theirs.
 const MOST_WAITS: usize = 3;
+
+impl Redis {
+    /// What this process knows of one limit alone: that it refuses, or that enough of it is leased.
+    /// Who is told nothing asks, and is told the same again at the price of one more look.
+    pub(in crate::store) fn judge(
+        &self,
+        act: Act,
+        rule: Lent<'_>,
+        subject: &Subject,
+        cost: u32,
+    ) -> Option<Verdict> {
+        if act != Act::Take || !rule.has_shortcuts() {
+            return None;
+        }
+        let taken = self.shortcuts.known(&Charge::new(rule, *subject, cost), now())?;
+        Some(rule.counting.verdict(&taken, cost))
+    }
+}
 
 impl Take {
     /// What this process knows: that one of the limits refuses, or that it has leased enough of the

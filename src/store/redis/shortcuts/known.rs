@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Place;
 use super::lease::{Found, Lease};
 use crate::policy::limiting::{Counting, Taken};
-use crate::store::verbs::Charge;
+use crate::store::verbs::{Charge, Rule};
 
 /// The places that this process knows something of. Of too many, those go that are worth least.
 #[derive(Default)]
@@ -96,13 +96,22 @@ impl Places {
 
 impl Known {
     /// Out of a lease, or a refusal. What was leased was charged before anybody was refused.
-    pub(super) fn answer(&mut self, charge: &Charge, now: Instant) -> Option<Taken> {
+    pub(super) fn answer(
+        &mut self,
+        charge: &Charge<impl AsRef<Rule>>,
+        now: Instant,
+    ) -> Option<Taken> {
         let spent = self.spend(charge, now);
-        spent.or_else(|| self.denial(charge.rule.counting, now)?.answer(charge.cost, now))
+        let counting = charge.rule.as_ref().counting;
+        spent.or_else(|| self.denial(counting, now)?.answer(charge.cost, now))
     }
 
-    pub(super) fn spend(&mut self, charge: &Charge, now: Instant) -> Option<Taken> {
-        let index = self.lease_of(charge.rule.counting)?;
+    pub(super) fn spend(
+        &mut self,
+        charge: &Charge<impl AsRef<Rule>>,
+        now: Instant,
+    ) -> Option<Taken> {
+        let index = self.lease_of(charge.rule.as_ref().counting)?;
         let lease = &mut self.leases[index];
         let spent = lease.spend(charge.cost, now);
         if lease.left == 0 {
