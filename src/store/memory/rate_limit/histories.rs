@@ -11,11 +11,12 @@ use crate::policy::Quota;
 use crate::policy::limiting::tests::histories::{Turn, of_two};
 use crate::store::two_limits::TwoLimits;
 
-/// By itself, or with another limit; the clock of a store in process does not go back.
+/// By itself, also where the verdict alone is wanted, or with another limit; the clock of a store
+/// in process does not go back.
 async fn decides_like_the_policy(
     quotas: [[Quota; 2]; 2],
     turns: Vec<Turn>,
-    count: usize,
+    (count, is_judged): (usize, bool),
 ) -> Result<(), TestCaseError> {
     let store = Store::memory();
     let subject = Subject::Named(Fingerprint::of(&[b"ada"]));
@@ -34,9 +35,14 @@ async fn decides_like_the_policy(
             *ends = done.expires.unwrap_or(*ends);
         }
         let expected: Vec<_> = expected.into_iter().map(|done| done.taken).collect();
-        let answer = store.ask(take).await.unwrap();
-        prop_assert_eq!(&answer[..], &expected);
-        limits.note(turn.act, &answer);
+        match &*take.charges {
+            [Charge { rule, cost, charged: None, .. }] if is_judged => {
+                let verdict = store.judge(take.act, rule, &subject, *cost).unwrap().unwrap();
+                prop_assert_eq!(verdict, rule.counting.verdict(&expected[0], *cost));
+            }
+            _ => prop_assert_eq!(&store.ask(take).await.unwrap()[..], &expected),
+        }
+        limits.note(turn.act, &expected);
     }
     Ok(())
 }
@@ -47,8 +53,8 @@ fn the_store_decides_like_the_policy() {
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
     let config = Config { failure_persistence: None, cases: 1_000, ..Config::default() };
     TestRunner::new(config)
-        .run(&(of_two(), 1usize..3), |((quotas, turns), count)| {
-            runtime.block_on(decides_like_the_policy(quotas, turns, count))
+        .run(&(of_two(), (1usize..3, any::<bool>())), |((quotas, turns), way)| {
+            runtime.block_on(decides_like_the_policy(quotas, turns, way))
         })
         .unwrap();
 }
