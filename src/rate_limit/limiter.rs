@@ -103,12 +103,7 @@ impl Limiter {
     /// As on [`Limiter`].
     pub async fn take_n(&self, key: impl Into<Key>, cost: u32) -> Result<Allowance, StoreError> {
         let key = key.into();
-        match self.shared.store.judge(Act::Take, &self.shared.rule, &key.0, cost) {
-            Some(Ok(it)) => return Ok(self.allowance(Event::of(it.decision.allowed), it.decision)),
-            Some(Err(error)) => return self.fall_back(key, cost, error),
-            None => {}
-        }
-        match self.there(Act::Take, key, cost).await {
+        match self.act(Act::Take, key, cost).await {
             Ok(decision) => Ok(self.allowance(Event::of(decision.allowed), decision)),
             Err(error) => self.fall_back(key, cost, error),
         }
@@ -226,21 +221,10 @@ impl Limiter {
     }
 
     async fn act(&self, act: Act, key: Key, cost: u32) -> Result<Decision, StoreError> {
-        match self.here(act, &key, cost) {
-            Some(decision) => decision,
-            None => self.there(act, key, cost).await,
-        }
-    }
-
-    /// In process.
-    #[inline]
-    fn here(&self, act: Act, key: &Key, cost: u32) -> Option<Result<Decision, StoreError>> {
-        let verdict = self.shared.store.judge(act, &self.shared.rule, &key.0, cost)?;
-        Some(verdict.map(|verdict| verdict.decision))
-    }
-
-    async fn there(&self, act: Act, key: Key, cost: u32) -> Result<Decision, StoreError> {
         let Shared { store, rule, .. } = &*self.shared;
+        if let Some(verdict) = store.judge(act, rule, &key.0, cost) {
+            return Ok(verdict?.decision);
+        }
         let taken = store.ask(Take::one(act, Charge::new(rule, key.0, cost))).await?;
         Ok(rule.counting.verdict(&taken[0], cost).decision)
     }

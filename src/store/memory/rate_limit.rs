@@ -86,10 +86,7 @@ impl Memory {
         {
             return Ok(rule.counting.judge(state, expires, &ask));
         }
-        match judge_new(part, rule, subject, &ask, found) {
-            Ok(verdict) => Ok(verdict),
-            Err(full) => Err(full.into()),
-        }
+        Ok(judge_new(part, rule, subject, &ask, found)?)
     }
 }
 
