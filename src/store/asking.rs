@@ -4,7 +4,13 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::Handle;
 
+use super::handle::Backend;
+use super::keys::Subject;
+use super::redis::OnRedis;
+use super::verbs::{Lent, Take, Verb};
 use super::{Portable, Store, StoreError};
+use crate::observe::{self, Call};
+use crate::policy::limiting::{Act, Verdict};
 
 /// An answer on its way. The in-process store's is there at once; only the network's is boxed.
 pub(crate) enum Asking<A> {
@@ -31,6 +37,53 @@ impl<A> Future for Asking<A> {
 }
 
 impl Store {
+    /// A verb to its backend.
+    pub(crate) fn ask<V: Portable>(&self, verb: V) -> Asking<V::Answer> {
+        match &self.shared.backend {
+            Backend::Memory(memory) => {
+                let answer = verb.on_memory(memory);
+                observe::answered(V::NAME, outcome(&answer));
+                Asking::Answered(Some(answer))
+            }
+            Backend::Redis(redis) => {
+                let verb = verb.sent();
+                if let Some(answer) = verb.known(redis) {
+                    observe::answered(V::NAME, "known");
+                    return Asking::Answered(Some(Ok(answer)));
+                }
+                let redis = redis.clone();
+                Asking::Network(Box::pin(async move {
+                    let call = Call::begin(V::NAME);
+                    counted(call, redis.ask(verb).await)
+                }))
+            }
+        }
+    }
+
+    /// What is done to one limit alone, where that takes no waiting: in process, and by what this
+    /// process knows. Nothing is put together for it that travels.
+    #[inline]
+    pub(crate) fn judge(
+        &self,
+        act: Act,
+        rule: Lent<'_>,
+        subject: &Subject,
+        cost: u32,
+    ) -> Option<Result<Verdict, StoreError>> {
+        match &self.shared.backend {
+            Backend::Memory(memory) => {
+                let verdict = memory.judge(act, rule, subject, cost);
+                observe::answered(<Take>::NAME, outcome(&verdict));
+                Some(verdict)
+            }
+            Backend::Redis(redis) => {
+                let verdict = redis.judge(act, rule, subject, cost)?;
+                observe::answered(<Take>::NAME, "known");
+                Some(Ok(verdict))
+            }
+        }
+    }
+
     /// Asks, and waits for no answer: what nobody is there for any more. It ends before the store
     /// does.
     pub(crate) fn tell<V: Portable>(&self, verb: V) {
@@ -73,4 +126,15 @@ impl Store {
         let _entered = runtime.as_ref().map(Handle::enter);
         asking.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
+}
+
+/// The answer to a call, which is over by then.
+pub(super) fn counted<A>(call: Call, answer: Result<A, StoreError>) -> Result<A, StoreError> {
+    call.end(outcome(&answer));
+    answer
+}
+
+/// What an answer is counted as.
+fn outcome<A>(answer: &Result<A, StoreError>) -> &'static str {
+    answer.as_ref().map_or_else(StoreError::class, |_| "ok")
 }

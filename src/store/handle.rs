@@ -1,24 +1,23 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::asking::Asking;
+use super::asking::counted;
 use super::channels::{Channels, Listener};
 use super::error::Kind;
 use super::flights::Flights;
-use super::keys::{Fingerprint, Subject};
+use super::keys::Fingerprint;
 use super::life::Life;
 use super::local::Locals;
 use super::memory::Memory;
 use super::permits::Permits;
 use super::place::PlacePrefix;
-use super::redis::{OnRedis, Redis};
+use super::redis::Redis;
 use super::returns::Returns;
 use super::under_way::UnderWay;
-use super::verbs::{Cursor, Lent, Page, ReadInfo, Reported, ScanTarget, Take, Verb};
-use super::{Health, HealthWatch, Portable, StoreBuilder, StoreError};
+use super::verbs::{Cursor, Page, ReadInfo, Reported, ScanTarget};
+use super::{Health, HealthWatch, StoreBuilder, StoreError};
 use crate::observe::{self, Call};
 use crate::policy::Timestamp;
-use crate::policy::limiting::{Act, Verdict};
 use crate::policy::monitoring::ServerInfo;
 use crate::stopwatch::Stopwatch;
 
@@ -274,53 +273,6 @@ impl Store {
         Ok(reported)
     }
 
-    /// The one dispatch: a verb to its backend.
-    pub(crate) fn ask<V: Portable>(&self, verb: V) -> Asking<V::Answer> {
-        match &self.shared.backend {
-            Backend::Memory(memory) => {
-                let answer = verb.on_memory(memory);
-                observe::answered(V::NAME, outcome(&answer));
-                Asking::Answered(Some(answer))
-            }
-            Backend::Redis(redis) => {
-                let verb = verb.sent();
-                if let Some(answer) = verb.known(redis) {
-                    observe::answered(V::NAME, "known");
-                    return Asking::Answered(Some(Ok(answer)));
-                }
-                let redis = redis.clone();
-                Asking::Network(Box::pin(async move {
-                    let call = Call::begin(V::NAME);
-                    counted(call, redis.ask(verb).await)
-                }))
-            }
-        }
-    }
-
-    /// What is done to one limit alone, where that takes no waiting: in process, and by what this
-    /// process knows. Nothing is put together for it that travels.
-    #[inline]
-    pub(crate) fn judge(
-        &self,
-        act: Act,
-        rule: Lent<'_>,
-        subject: &Subject,
-        cost: u32,
-    ) -> Option<Result<Verdict, StoreError>> {
-        match &self.shared.backend {
-            Backend::Memory(memory) => {
-                let verdict = memory.judge(act, rule, subject, cost);
-                observe::answered(<Take>::NAME, outcome(&verdict));
-                Some(verdict)
-            }
-            Backend::Redis(redis) => {
-                let verdict = redis.judge(act, rule, subject, cost)?;
-                observe::answered(<Take>::NAME, "known");
-                Some(Ok(verdict))
-            }
-        }
-    }
-
     /// The store's clock.
     pub(crate) fn now(&self) -> Timestamp {
         match &self.shared.backend {
@@ -394,17 +346,6 @@ impl Store {
             }
         }
     }
-}
-
-/// The answer to a call, which is over by then.
-fn counted<A>(call: Call, answer: Result<A, StoreError>) -> Result<A, StoreError> {
-    call.end(outcome(&answer));
-    answer
-}
-
-/// What an answer is counted as.
-fn outcome<A>(answer: &Result<A, StoreError>) -> &'static str {
-    answer.as_ref().map_or_else(StoreError::class, |_| "ok")
 }
 
 impl Default for Store {
