@@ -191,8 +191,7 @@ impl Counting {
         self.act(state, ask, look)
     }
 
-    /// Nothing is known of a limit that was not asked about: [`Standing::Unknown`] may not come
-    /// here.
+    /// What there is to say of what was [decided](Counting::decide) elsewhere.
     pub(crate) fn verdict(&self, taken: &Taken, cost: u32) -> Verdict {
         Verdict { decision: self.decide(taken, cost), done: taken.fits.then(|| taken.mark()) }
     }
