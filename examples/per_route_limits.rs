@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use tower::ServiceExt;
 use tower_redis_kit::rate_limit::{Header, Limit, Limited, Quota, RateLimitLayer, RouteLimits};
@@ -30,8 +31,9 @@ fn app(store: Store) -> Router {
 }
 
 /// In the place of the problem document.
-fn explain(limited: &Limited) -> Response<Bytes> {
-    let text = format!("{limited}; wait {:.0?}", limited.retry_after().unwrap_or_default());
+fn explain(limited: &Limited, head: &Parts) -> Response<Bytes> {
+    let wait = limited.retry_after().unwrap_or_default();
+    let text = format!("{}: {limited}; wait {wait:.0?}", head.uri.path());
     let mut response = Response::new(Bytes::from(text));
     *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
     response

@@ -6,6 +6,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use http::request::Parts;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -38,7 +39,7 @@ pub(crate) trait Respond<B>: Gate {
     type Body;
 
     /// The response to a request that may not pass.
-    fn refuse(&self, refusal: Self::Refusal) -> Response<Self::Body>;
+    fn refuse(&self, refusal: Self::Refusal, head: &Parts) -> Response<Self::Body>;
 
     /// The response to one that did, on its way out.
     fn leave(&mut self, response: Response<B>) -> Response<Self::Body>;
@@ -150,7 +151,10 @@ where
         let clone = inner.clone();
         let ready = mem::replace(inner, clone);
         let state = match step {
-            Step::Refuse(refusal) => State::Refused { response: Some(gate.refuse(refusal)) },
+            Step::Refuse(refusal) => {
+                let (head, _) = request.into_parts();
+                State::Refused { response: Some(gate.refuse(refusal, &head)) }
+            }
             Step::Ask(asking) => State::Asking { asking, call: Some((ready, request)) },
             Step::Wait(waiting) => State::Waiting { waiting, call: Some((ready, request)) },
             Step::Call => unreachable!("returned above"),
@@ -193,8 +197,9 @@ where
                     State::Calling { future: service.call(request) }
                 }
                 Step::Refuse(refusal) => {
-                    drop(call);
-                    State::Refused { response: Some(this.gate.refuse(refusal)) }
+                    let (_, request) = call.expect("refused once");
+                    let (head, _) = request.into_parts();
+                    State::Refused { response: Some(this.gate.refuse(refusal, &head)) }
                 }
                 Step::Ask(asking) => State::Asking { asking, call },
                 Step::Wait(waiting) => State::Waiting { waiting, call },

@@ -200,10 +200,13 @@ fn the_changelog_names_what_limits_are_made_of() {
         let named = uses.flat_map(words).filter(|word| word.starts_with(char::is_uppercase));
         named.collect::<BTreeSet<_>>()
     };
-    let text = code(&fs::read_to_string(root.join("src/rate_limit/limiter.rs")).unwrap());
-    let methods = text.split("pub async fn ").skip(1).map(|rest| rest.split('(').next().unwrap());
-    let mut wanted: BTreeSet<String> = methods.map(str::to_owned).collect();
-    assert!(wanted.contains("peek_n"));
+    let mut wanted = BTreeSet::new();
+    for file in ["src/rate_limit/limiter.rs", "src/rate_limit/limiter/waiting.rs"] {
+        let text = code(&fs::read_to_string(root.join(file)).unwrap());
+        let methods = text.split("pub async fn ").skip(1);
+        wanted.extend(methods.map(|rest| rest.split('(').next().unwrap().to_owned()));
+    }
+    assert!(["peek_n", "take_within"].into_iter().all(|method| wanted.contains(method)));
     for file in ["src/rate_limit/mod.rs", "src/rate_limit/concurrency/mod.rs"] {
         wanted.extend(exports(file));
     }

@@ -17,6 +17,7 @@ use common::{
     reason, redis_under, send, store_on, text, unique, within,
 };
 use futures_util::stream;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use support::{Proxy, RedisServer};
@@ -640,16 +641,17 @@ async fn settings_are_those_of_a_rate_limit() {
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert_eq!(reason::<MissingKey, _>(&response).limit(), "exports");
 
-    let silent = app(limit(1).fields(Fields::None).refuse_with(|limited: &Limited| {
-        let mut response = Response::new(format!("later: {limited}").into());
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        response
-    }));
+    let silent =
+        app(limit(1).fields(Fields::None).refuse_with(|limited: &Limited, head: &Parts| {
+            let mut response = Response::new(format!("{}: {limited}", head.method).into());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response
+        }));
     let (_parts, first) = under_way(&silent, "k").await;
     assert!(fields(first.headers(), "ratelimit").is_empty());
     let refused: Response<Body> = send(&silent, keyed("k")).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(text(refused).await, r#"later: the limit "exports" is used up"#);
+    assert_eq!(text(refused).await, r#"GET: the limit "exports" is used up"#);
 }
 
 async fn a_shadow_refuses_nobody_and_shows_nowhere(store: Store) {

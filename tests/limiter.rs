@@ -2,14 +2,15 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use common::{away, field, memory, on_every_store, redis_under, request, send, store_on, text};
+use futures_util::future::join_all;
 use http::StatusCode;
 use support::RedisServer;
 use tokio::task::JoinSet;
@@ -30,6 +31,9 @@ on_every_store! {
     an_administrator_shuts_and_opens_what_a_layer_limits,
     a_hundred_at_once_take_exactly_what_is_there,
     what_costs_more_than_there_ever_is_says_so,
+    who_waits_gets_a_turn_in_the_order_of_coming,
+    who_would_wait_for_too_long_is_told_at_once,
+    who_leaves_a_line_takes_nothing_and_holds_nobody_up,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -302,6 +306,86 @@ async fn what_costs_more_than_there_ever_is_says_so(store: Store) {
             "{name}: nothing costs nothing"
         );
     }
+}
+
+async fn who_waits_gets_a_turn_in_the_order_of_coming(store: Store) {
+    const EACH: Duration = Duration::from_millis(60);
+    for quota in [Quota::new(1, EACH), Quota::new(1, EACH).sliding_log()] {
+        let limiter = store.limiter("calls", quota);
+        limiter.reset("all").await.unwrap();
+        let (began, order) = (Instant::now(), Mutex::default());
+        let waiting = (0..5).map(|number| {
+            let (limiter, order) = (&limiter, &order);
+            async move {
+                let taken = limiter.take_within("all", minutes(1)).await.unwrap();
+                assert!(taken.is_allowed(), "{taken:?}");
+                let order: &Mutex<Vec<_>> = order;
+                order.lock().unwrap().push(number);
+            }
+        });
+        join_all(waiting).await;
+        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4], "{quota:?}");
+        assert!(began.elapsed() >= EACH * 4, "{quota:?}: {:?}", began.elapsed());
+    }
+}
+
+async fn who_would_wait_for_too_long_is_told_at_once(store: Store) {
+    for (name, quota) in each(2) {
+        let limiter = store.limiter(name, quota);
+        let began = Instant::now();
+        assert!(limiter.take_n_within("ada", 2, DAY).await.unwrap().is_allowed(), "{name}");
+        let refused = limiter.take_within("ada", minutes(1)).await.unwrap();
+        assert!(!refused.is_allowed(), "{name}: {refused:?}");
+        assert!(refused.retry_after().is_some_and(|wait| wait > minutes(1)), "{name}: {refused:?}");
+        let never = limiter.take_n_within("grace", 3, Duration::MAX).await.unwrap();
+        assert_eq!((never.is_allowed(), never.retry_after()), (false, None), "{name}");
+        let at_once = limiter.take_within("grace", Duration::ZERO).await.unwrap();
+        assert!(at_once.is_allowed(), "{name}: {at_once:?}");
+        assert!(began.elapsed() < minutes(1), "{name}");
+    }
+}
+
+async fn who_leaves_a_line_takes_nothing_and_holds_nobody_up(store: Store) {
+    let limiter = store.limiter("calls", Quota::new(2, Duration::from_millis(400)));
+    assert!(limiter.take_n("all", 2).await.unwrap().is_allowed());
+    let mut leaves = Box::pin(limiter.take_n_within("all", 2, minutes(1)));
+    let first = tokio::time::timeout(Duration::from_millis(50), &mut leaves).await;
+    assert!(first.is_err(), "it waits for both");
+    let began = Instant::now();
+    let (next, ()) = tokio::join!(limiter.take_within("all", minutes(1)), async {
+        tokio::task::yield_now().await;
+        drop(leaves);
+    });
+    assert!(next.unwrap().is_allowed());
+    assert!(began.elapsed() < minutes(1) / 2);
+    let wait = Duration::from_millis(500);
+    assert!(limiter.take_n_within("all", 2, wait).await.unwrap().is_allowed(), "no more was taken");
+}
+
+#[tokio::test]
+async fn of_those_who_wait_only_the_first_asks() {
+    let server = RedisServer::start();
+    let store = store_on(&server).await;
+    let limiter = store.limiter("calls", Quota::new(1, Duration::from_millis(50)));
+    let before = server.count();
+    let waiting = (0..10).map(|_| limiter.take_within("all", minutes(1)));
+    assert!(join_all(waiting).await.into_iter().all(|it| it.unwrap().is_allowed()));
+    let ran = server.count().since(&before).commands;
+    // Each is refused once, and once more where the two clocks are apart.
+    assert!((11..=28).contains(&ran["evalsha"]), "{ran:?}");
+}
+
+#[tokio::test]
+async fn without_redis_who_waits_goes_by_the_fallback() {
+    let calls =
+        || async { away().await.limiter("calls", Quota::new(1, Duration::from_millis(100))) };
+    let (local, began) = (calls().await, Instant::now());
+    for _ in 0..3 {
+        assert!(local.take_within("all", minutes(1)).await.unwrap().is_allowed());
+    }
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    let shut = calls().await.fallback(Fallback::Refuse);
+    assert!(shut.take_within("all", minutes(1)).await.unwrap_err().is_unavailable());
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use common::{Served, field, fields, reason, request, send, text};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -338,8 +339,9 @@ async fn who_is_locked_out_reads_of_abnormal_usage_whatever_is_accepted() {
 async fn a_response_of_ones_own_gets_the_fields() {
     for (own, stated) in [(None, "3600"), (Some("7"), "3600"), (Some("9000"), "9000")] {
         let layer = RateLimitLayer::new("api", Quota::per_hour(1), by_key()).refuse_with(
-            move |limited: &Limited| {
-                let mut response = Response::new(format!("no: {}", limited.limit()).into());
+            move |limited: &Limited, head: &Parts| {
+                let words = format!("no: {} for {}", limited.limit(), head.uri);
+                let mut response = Response::new(words.into());
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                 if let Some(own) = own {
                     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(own));
@@ -355,7 +357,7 @@ async fn a_response_of_ones_own_gets_the_fields() {
         assert_eq!(field(refused.headers(), "ratelimit"), r#""api";r=0;t=3600"#);
         assert_eq!(field(refused.headers(), "ratelimit-policy"), r#""api";q=1;w=3600"#);
         assert_eq!(reason::<Limited, _>(&refused).limit(), "api");
-        assert_eq!(text(refused).await, "no: api");
+        assert_eq!(text(refused).await, "no: api for /");
     }
 }
 
@@ -494,7 +496,7 @@ async fn a_cache_around_a_limit_keeps_none_of_its_fields() {
 
 #[tokio::test(start_paused = true)]
 async fn a_429_is_never_stored() {
-    let refuse = |_: &Limited| {
+    let refuse = |_: &Limited, _: &Parts| {
         let mut response = Response::new("no".into());
         *response.status_mut() = LIMITED;
         let fresh = HeaderValue::from_static("public, max-age=3600");

@@ -53,6 +53,7 @@ impl Key {
     /// assert_ne!(key("2001:db8:0:1::1"), key("2001:db8::1"));
     /// ```
     #[must_use]
+    #[inline]
     pub fn address(address: IpAddr) -> Key {
         Key::network(address, CUSTOMER)
     }
@@ -72,15 +73,19 @@ impl Key {
     /// # Panics
     /// When an IPv6 prefix is longer than 128 bits.
     #[must_use]
+    #[inline]
     pub fn network(address: IpAddr, ipv6_prefix: u8) -> Key {
         check_ipv6_prefix(ipv6_prefix);
-        Key(Subject::Address(match address.to_canonical() {
-            IpAddr::V6(v6) => {
-                // No bit is left of a prefix of none.
-                let mask = u128::MAX.checked_shl(128 - u32::from(ipv6_prefix)).unwrap_or(0);
-                IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
-            }
-            v4 => v4,
+        Key(Subject::Address(match address {
+            IpAddr::V4(v4) => IpAddr::V4(v4),
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) => IpAddr::V4(v4),
+                None => {
+                    // No bit is left of a prefix of none.
+                    let mask = u128::MAX.checked_shl(128 - u32::from(ipv6_prefix)).unwrap_or(0);
+                    IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
+                }
+            },
         }))
     }
 
@@ -181,6 +186,7 @@ impl Key {
     }
 }
 
+#[inline]
 #[track_caller]
 pub(super) fn check_ipv6_prefix(bits: u8) {
     assert!(bits <= 128, "a prefix of an IPv6 address is 0 to 128 bits (got {bits})");
@@ -188,6 +194,7 @@ pub(super) fn check_ipv6_prefix(bits: u8) {
 
 /// By [`Key::address`].
 impl From<IpAddr> for Key {
+    #[inline]
     fn from(address: IpAddr) -> Key {
         Key::address(address)
     }

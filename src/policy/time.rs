@@ -14,7 +14,12 @@ impl Timestamp {
 
     /// The time from `earlier` to here; zero when `earlier` is later, as after a clock went back.
     pub(crate) fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.micros_since(earlier))
+    }
+
+    /// The same in microseconds.
+    pub(crate) fn micros_since(self, earlier: Timestamp) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 

@@ -37,13 +37,13 @@ impl Allowance {
     /// it costs more than there ever is.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.decision.retry_after
+        self.decision.retry_after()
     }
 
     /// Until the limit is as if it had never been used.
     #[must_use]
     pub fn reset_after(&self) -> Duration {
-        self.decision.full_after
+        self.decision.full_after()
     }
 
     /// Whether somebody is [blocked](super::Limiter::block) or
@@ -81,7 +81,6 @@ impl Allowance {
     /// When it was not allowed.
     pub fn or_limited(self) -> Result<(), Limited> {
         let Some(limit) = self.refused_by else { return Ok(()) };
-        let Decision { retry_after, is_blocked, .. } = self.decision;
-        Err(Limited { violations: smallvec![Violation { limit, retry_after, is_blocked }] })
+        Err(Limited { violations: smallvec![Violation::new(limit, &self.decision)] })
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn append(headers: &mut HeaderMap, settings: &Settings, asked: &[Aske
             let longest = told_wait(headers);
             for (asked, decision) in shown(asked) {
                 headers.append(&RATELIMIT_POLICY, asked.limit.policy_field.clone());
-                headers.append(&RATELIMIT, state(asked, &decision, longest));
+                headers.append(&RATELIMIT, state(asked, decision, longest));
             }
         }
         Fields::Draft7 => single::draft7(headers, asked),
@@ -61,9 +61,9 @@ pub(super) fn append(headers: &mut HeaderMap, settings: &Settings, asked: &[Aske
 }
 
 /// The limits that clients know of, and that something is known of.
-pub(super) fn shown(asked: &[Asked]) -> impl Iterator<Item = (&Asked, Decision)> {
+pub(super) fn shown(asked: &[Asked]) -> impl Iterator<Item = (&Asked, &Decision)> {
     let public = asked.iter().filter(|asked| !asked.limit.rule.is_shadow);
-    public.filter_map(|asked| Some((asked, asked.decision?)))
+    public.filter_map(|asked| Some((asked, asked.decision()?)))
 }
 
 /// `"api";q=100;w=60`, the same in every response.
@@ -100,7 +100,8 @@ fn state(asked: &Asked, it: &Decision, longest: Option<u64>) -> HeaderValue {
 /// Seconds until the whole quota is there again or, after a refusal, until the request may be
 /// repeated.
 pub(super) fn time(it: &Decision) -> u64 {
-    seconds(if it.allowed { it.full_after } else { it.retry_after.unwrap_or(it.full_after) })
+    let retry_after = if it.allowed { None } else { it.retry_after() };
+    seconds(retry_after.unwrap_or_else(|| it.full_after()))
 }
 
 /// A window that is no whole number of seconds cannot be stated.

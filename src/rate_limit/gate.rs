@@ -18,7 +18,6 @@ use super::{
 };
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
-use crate::policy::Timestamp;
 use crate::policy::limiting::{Act, Decision, Standing, Verdict};
 use crate::store::Asking;
 use crate::store::keys::Subject;
@@ -43,9 +42,9 @@ pub(super) struct Asked {
     pub(super) limit: Arc<LimitSettings>,
     pub(super) subject: Subject,
     cost: u32,
-    /// When the store charged it; not, if it is this process alone that counted.
-    charged: Option<Timestamp>,
-    pub(super) decision: Option<Decision>,
+    /// What was decided, and when the store charged it; not, if it is this process alone that
+    /// counted.
+    verdict: Option<Verdict>,
 }
 
 /// What is known of a request whose keys are not.
@@ -114,13 +113,7 @@ impl LimitGate {
     ) -> Result<(), Refusal> {
         let subject = limit.without_key.subject(key, &limit.name, limit.rule.is_shadow)?;
         let Some(subject) = subject else { return Ok(()) };
-        self.asked.push(Asked {
-            limit: limit.clone(),
-            subject,
-            cost,
-            charged: None,
-            decision: None,
-        });
+        self.asked.push(Asked { limit: limit.clone(), subject, cost, verdict: None });
         Ok(())
     }
 
@@ -128,9 +121,10 @@ impl LimitGate {
         let asking = match &mut *self.asked {
             [] => return Ok(Plan::Pass),
             [asked] => {
-                let LimitSettings { rule, .. } = &*asked.limit;
-                if let Some(verdict) = store.judge(Act::Take, rule, &asked.subject, asked.cost) {
-                    return self.judged(store, verdict);
+                let Asked { limit, subject, cost, verdict } = asked;
+                let note = |it| *verdict = Some(noted(limit, it));
+                if let Some(judged) = store.judge(Act::Take, &limit.rule, subject, *cost, note) {
+                    return self.judged(store, judged);
                 }
                 store.ask(Take::one(Act::Take, asked.to_store()))
             }
@@ -141,14 +135,12 @@ impl LimitGate {
         Ok(Plan::Ask(asking))
     }
 
-    /// The verdict of the only limit, which was there at once.
-    fn judged(&mut self, store: &Store, verdict: Result<Verdict, StoreError>) -> Planned<Self> {
-        match verdict {
-            Ok(verdict) => self.asked[0].note(verdict),
-            Err(error) => {
-                self.store = Some(store.clone());
-                self.go_on_without(error)?;
-            }
+    /// Of the only limit there was a verdict at once.
+    #[inline]
+    fn judged(&mut self, store: &Store, judged: Result<(), StoreError>) -> Planned<Self> {
+        if let Err(error) = judged {
+            self.store = Some(store.clone());
+            self.go_on_without(error)?;
         }
         self.refusal().map_or(Ok(Plan::Pass), Err)
     }
@@ -162,8 +154,8 @@ impl LimitGate {
                 for asked in &mut self.asked {
                     let here = store.local(&asked.limit.name, asked.limit.quota);
                     let decision = here.take(asked.subject, asked.cost);
-                    observe::rate_limit(&asked.limit.name, event(asked, &decision, false));
-                    asked.decision = Some(decision);
+                    observe::rate_limit(&asked.limit.name, event(&asked.limit, &decision, false));
+                    asked.verdict = Some(Verdict { decision, done: None });
                     if !decision.allowed && !asked.limit.rule.is_shadow {
                         break;
                     }
@@ -197,15 +189,13 @@ impl LimitGate {
     fn violations(&self) -> impl Iterator<Item = (&Asked, &Decision)> {
         self.asked
             .iter()
-            .filter_map(|asked| Some((asked, asked.decision.as_ref()?)))
+            .filter_map(|asked| Some((asked, asked.decision()?)))
             .filter(|(asked, decision)| !decision.allowed && !asked.limit.rule.is_shadow)
     }
 
     fn limited(&self) -> Limited {
-        let violation = |(asked, decision): (&Asked, &Decision)| Violation {
-            limit: asked.limit.name.clone(),
-            retry_after: decision.retry_after,
-            is_blocked: decision.is_blocked,
+        let violation = |(asked, decision): (&Asked, &Decision)| {
+            Violation::new(asked.limit.name.clone(), decision)
         };
         Limited { violations: self.violations().map(violation).collect() }
     }
@@ -215,7 +205,7 @@ impl LimitGate {
         let offered = self.offered.take()?;
         let reserved = self.asked.iter().filter_map(|asked| {
             // What this process counted by itself, nobody can give back.
-            let charged = Some(asked.charged?);
+            let charged = Some(asked.verdict?.done?);
             asked.limit.settle.as_ref()?;
             Some((asked.limit.clone(), verbs::Charge { charged, ..asked.to_store().owned() }))
         });
@@ -249,10 +239,9 @@ fn keys(
 }
 
 impl Asked {
-    fn note(&mut self, Verdict { decision, done }: Verdict) {
-        observe::rate_limit(&self.limit.name, event(self, &decision, true));
-        self.charged = done;
-        self.decision = Some(decision);
+    /// What is known of it.
+    pub(super) fn decision(&self) -> Option<&Decision> {
+        self.verdict.as_ref().map(|verdict| &verdict.decision)
     }
 
     fn to_store(&self) -> verbs::Charge<Lent<'_>> {
@@ -279,7 +268,8 @@ impl Gate for LimitGate {
             Ok(taken) => {
                 for (asked, taken) in self.asked.iter_mut().zip(taken) {
                     if taken.standing != Standing::Unknown {
-                        asked.note(asked.limit.rule.counting.verdict(&taken, asked.cost));
+                        let verdict = asked.limit.rule.counting.verdict(&taken, asked.cost);
+                        asked.verdict = Some(noted(&asked.limit, verdict));
                     }
                 }
             }
@@ -300,9 +290,9 @@ impl Gate for LimitGate {
 impl<B> Respond<B> for LimitGate {
     type Body = LimitBody<B>;
 
-    fn refuse(&self, reason: Refusal) -> Response<LimitBody<B>> {
+    fn refuse(&self, reason: Refusal, head: &Parts) -> Response<LimitBody<B>> {
         let append = |headers: &mut _| fields::append(headers, &self.settings, &self.asked);
-        reason.response(self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
+        reason.response(head, self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
     }
 
     fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {
@@ -312,9 +302,15 @@ impl<B> Respond<B> for LimitGate {
     }
 }
 
-fn event(asked: &Asked, decision: &Decision, is_shared: bool) -> Event {
+/// A verdict of the store's.
+fn noted(limit: &LimitSettings, verdict: Verdict) -> Verdict {
+    observe::rate_limit(&limit.name, event(limit, &verdict.decision, true));
+    verdict
+}
+
+fn event(limit: &LimitSettings, decision: &Decision, is_shared: bool) -> Event {
     match decision.allowed {
-        false if asked.limit.rule.is_shadow => Event::ShadowLimited,
+        false if limit.rule.is_shadow => Event::ShadowLimited,
         allowed if is_shared => Event::of(allowed),
         allowed => Event::here(allowed),
     }

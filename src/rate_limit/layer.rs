@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
+use http::request::Parts;
 use tower_layer::Layer;
 
 use super::choice::Choice;
@@ -116,23 +117,28 @@ impl RateLimitLayer {
         self.with(|settings| settings.legacy_fields = true)
     }
 
-    /// The response to a request that is refused, in the place of the problem document. The fields
-    /// are added to it, and `Retry-After` unless it has one that is no earlier, in seconds.
+    /// The response to a request that is refused, by the reason and the request's head, in the place
+    /// of the problem document. The fields are added to it, and `Retry-After` unless it has one that
+    /// is no earlier, in seconds.
     ///
     /// ```
-    /// use http::Response;
+    /// use http::header::ACCEPT;
+    /// use http::request::Parts;
+    /// use http::{Response, StatusCode};
     /// use tower_redis_kit::rate_limit::{Limited, PeerIp, Quota, RateLimitLayer};
     ///
     /// let layer = RateLimitLayer::new("api", Quota::per_second(10), PeerIp)
-    ///     .refuse_with(|limited: &Limited| {
-    ///         let mut response = Response::new(format!("slow down: {limited}").into());
-    ///         *response.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
+    ///     .refuse_with(|limited: &Limited, head: &Parts| {
+    ///         let wants_page = head.headers.get(ACCEPT).is_some_and(|it| it == "text/html");
+    ///         let words = if wants_page { "<h1>Slow down</h1>".into() } else { limited.to_string() };
+    ///         let mut response = Response::new(words.into());
+    ///         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
     ///         response
     ///     });
     /// ```
     pub fn refuse_with(
         self,
-        response: impl Fn(&Limited) -> Response<Bytes> + Send + Sync + 'static,
+        response: impl Fn(&Limited, &Parts) -> Response<Bytes> + Send + Sync + 'static,
     ) -> RateLimitLayer {
         self.with(|settings| settings.refuse_with = Some(Arc::new(response)))
     }

@@ -3,11 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Allowance, Fallback, Key};
-use crate::observe::{self, Limit as Event};
 use crate::policy::Quota;
-use crate::policy::limiting::{Act, Decision};
-use crate::store::verbs::{Block, Charge, Reset, Rule, Take};
+use crate::policy::limiting::Act;
+use crate::store::verbs::{Block, Reset, Rule};
 use crate::{Store, StoreError};
+
+mod asking;
+mod waiting;
 
 /// A limit to ask in code: in handlers, at log-ins, in what runs in the background.
 ///
@@ -45,8 +47,8 @@ use crate::{Store, StoreError};
 /// what a [`Key`] is for.
 ///
 /// # Errors
-/// Every method fails when the store cannot answer, but [`take`](Limiter::take) and
-/// [`take_n`](Limiter::take_n) go by the [fallback](Limiter::fallback).
+/// Every method fails when the store cannot answer, but those that take go by the
+/// [fallback](Limiter::fallback).
 ///
 /// # Cancel safety
 /// What a caller asked for who then leaves may still be done.
@@ -82,7 +84,7 @@ impl Store {
 }
 
 impl Limiter {
-    /// What [`take`](Limiter::take) does while the store cannot answer. [`Fallback::Local`] unless
+    /// What a take does while the store cannot answer. [`Fallback::Local`] unless
     /// set; with [`Fallback::Refuse`] it fails.
     pub fn fallback(mut self, fallback: Fallback) -> Limiter {
         Arc::make_mut(&mut self.shared).fallback = fallback;
@@ -94,7 +96,11 @@ impl Limiter {
     /// # Errors
     /// As on [`Limiter`].
     pub async fn take(&self, key: impl Into<Key>) -> Result<Allowance, StoreError> {
-        self.take_n(key, 1).await
+        let key = key.into();
+        match self.at_once(&key, 1) {
+            Some(allowance) => allowance,
+            None => self.later(key, 1).await,
+        }
     }
 
     /// Takes `cost` from the quota, if all of it is there, and nothing otherwise.
@@ -103,9 +109,9 @@ impl Limiter {
     /// As on [`Limiter`].
     pub async fn take_n(&self, key: impl Into<Key>, cost: u32) -> Result<Allowance, StoreError> {
         let key = key.into();
-        match self.act(Act::Take, key, cost).await {
-            Ok(decision) => Ok(self.allowance(Event::of(decision.allowed), decision)),
-            Err(error) => self.fall_back(key, cost, error),
+        match self.at_once(&key, cost) {
+            Some(allowance) => allowance,
+            None => self.later(key, cost).await,
         }
     }
 
@@ -218,41 +224,6 @@ impl Limiter {
 
     async fn shut(&self, key: Key, time: Option<Duration>) -> Result<bool, StoreError> {
         self.shared.store.ask(Block { rule: self.shared.rule.clone(), subject: key.0, time }).await
-    }
-
-    async fn act(&self, act: Act, key: Key, cost: u32) -> Result<Decision, StoreError> {
-        let Shared { store, rule, .. } = &*self.shared;
-        if let Some(verdict) = store.judge(act, rule, &key.0, cost) {
-            return Ok(verdict?.decision);
-        }
-        let taken = store.ask(Take::one(act, Charge::new(rule, key.0, cost))).await?;
-        Ok(rule.counting.verdict(&taken[0], cost).decision)
-    }
-
-    #[inline]
-    fn allowance(&self, event: Event, decision: Decision) -> Allowance {
-        observe::rate_limit(&self.shared.name, event);
-        Allowance::new(&self.shared.name, decision)
-    }
-
-    /// What becomes of a take that the store cannot answer.
-    #[cold]
-    fn fall_back(&self, key: Key, cost: u32, error: StoreError) -> Result<Allowance, StoreError> {
-        let Shared { store, name, quota, fallback, .. } = &*self.shared;
-        match fallback {
-            Fallback::Local => {
-                let decision = store.local(name, *quota).take(key.0, cost);
-                Ok(self.allowance(Event::here(decision.allowed), decision))
-            }
-            Fallback::Allow => {
-                let decision = Decision::unchecked(quota.burst_size());
-                Ok(self.allowance(Event::Unchecked, decision))
-            }
-            Fallback::Refuse => {
-                observe::rate_limit(name, Event::Refused);
-                Err(error)
-            }
-        }
     }
 }
 

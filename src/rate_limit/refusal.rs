@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::{Blocked, Key, KeyError, Limited, MissingKey, WithoutKey, answer, fields};
@@ -22,19 +23,20 @@ pub(super) enum Refusal {
 }
 
 /// What words a refusal in the place of the problem document.
-pub(super) type RefuseWith = dyn Fn(&Limited) -> Response<Bytes> + Send + Sync;
+pub(super) type RefuseWith = dyn Fn(&Limited, &Parts) -> Response<Bytes> + Send + Sync;
 
 impl Refusal {
     /// `append` puts the limits' fields into the answer to who is limited.
     pub(super) fn response(
         self,
+        head: &Parts,
         refuse_with: Option<&RefuseWith>,
         append: impl FnOnce(&mut HeaderMap),
     ) -> Response<Bytes> {
         match self {
             Refusal::Limited(limited, document) => {
                 let mut response = match refuse_with {
-                    Some(refuse_with) => refuse_with(&limited),
+                    Some(refuse_with) => refuse_with(&limited, head),
                     None => answer::problem(document.unwrap_or_else(|| answer::document(&limited))),
                 };
                 fields::retry_after(response.headers_mut(), limited.retry_after());

@@ -8,6 +8,7 @@ use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::{answer, fields};
+use crate::policy::limiting::Decision;
 
 /// Why a request was answered with 429; in the response's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,11 @@ impl Limited {
 }
 
 impl Violation {
+    pub(super) fn new(limit: Arc<str>, decision: &Decision) -> Violation {
+        let (retry_after, is_blocked) = (decision.retry_after(), decision.is_blocked);
+        Violation { limit, retry_after, is_blocked }
+    }
+
     /// The limit's name.
     #[must_use]
     pub fn limit(&self) -> &str {

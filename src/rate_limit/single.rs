@@ -88,7 +88,7 @@ fn tighter(headers: &HeaderMap, asked: &[Asked], told: Option<Rank>) -> Option<S
     let all = shown(asked).map(|(asked, decision)| Single {
         quota: asked.limit.quota.told().0,
         remaining: decision.remaining,
-        reset: time(&decision).min(latest),
+        reset: time(decision).min(latest),
     });
     let rank = |it: &Single| (it.remaining, Reverse(it.reset));
     all.min_by_key(rank).filter(|it| told.is_none_or(|told| rank(it) < told))

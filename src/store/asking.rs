@@ -63,23 +63,24 @@ impl Store {
     /// What is done to one limit alone, where that takes no waiting: in process, and by what this
     /// process knows. Nothing is put together for it that travels.
     #[inline]
-    pub(crate) fn judge(
+    pub(crate) fn judge<T>(
         &self,
         act: Act,
         rule: Lent<'_>,
         subject: &Subject,
         cost: u32,
-    ) -> Option<Result<Verdict, StoreError>> {
+        then: impl FnOnce(Verdict) -> T,
+    ) -> Option<Result<T, StoreError>> {
         match &self.shared.backend {
             Backend::Memory(memory) => {
-                let verdict = memory.judge(act, rule, subject, cost);
+                let verdict = memory.judge(act, rule, subject, cost, then);
                 observe::answered(<Take>::NAME, outcome(&verdict));
                 Some(verdict)
             }
             Backend::Redis(redis) => {
                 let verdict = redis.judge(act, rule, subject, cost)?;
                 observe::answered(<Take>::NAME, "known");
-                Some(Ok(verdict))
+                Some(Ok(then(verdict)))
             }
         }
     }

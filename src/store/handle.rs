@@ -13,6 +13,7 @@ use super::permits::Permits;
 use super::place::PlacePrefix;
 use super::redis::Redis;
 use super::returns::Returns;
+use super::turns::Turns;
 use super::under_way::UnderWay;
 use super::verbs::{Cursor, Page, ReadInfo, Reported, ScanTarget};
 use super::{Health, HealthWatch, StoreBuilder, StoreError};
@@ -60,6 +61,7 @@ pub(super) struct Shared {
     pub(super) under_way: Arc<UnderWay>,
     pub(super) permits: Arc<Permits>,
     pub(super) returns: Returns,
+    turns: Turns,
     pub(super) life: Arc<Life>,
 }
 
@@ -72,8 +74,8 @@ impl Store {
     pub(super) fn new(backend: Backend) -> Store {
         let (flights, locals) = (Flights::default(), Locals::default());
         let (under_way, permits, returns) = (Arc::default(), Arc::default(), Returns::default());
-        let life = Arc::default();
-        let shared = Shared { backend, flights, locals, under_way, permits, returns, life };
+        let (turns, life) = (Turns::default(), Arc::default());
+        let shared = Shared { backend, flights, locals, under_way, permits, returns, turns, life };
         Store { shared: Arc::new(shared) }
     }
 
@@ -311,6 +313,11 @@ impl Store {
     /// What is being computed for it in this process.
     pub(crate) fn flights(&self) -> &Flights {
         &self.shared.flights
+    }
+
+    /// Who waits for what in this process.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.shared.turns
     }
 
     /// Listens to a channel; up to `capacity` messages wait to be taken.

@@ -26,8 +26,9 @@ pub(crate) struct Fingerprint([u8; 16]);
 
 /// In one piece: maps are asked at every request.
 impl Hash for Fingerprint {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(u128::from_ne_bytes(self.0));
+        state.write_u128(self.to_bits());
     }
 }
 
@@ -48,6 +49,11 @@ impl Fingerprint {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    #[inline]
+    pub(super) fn to_bits(self) -> u128 {
+        u128::from_ne_bytes(self.0)
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Fingerprint> {
@@ -72,18 +78,24 @@ pub(crate) enum Subject {
     Named(Fingerprint),
 }
 
-/// As short as they are; that an address can be hashed like a name is no matter, as they differ.
 impl Hash for Subject {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            Subject::Address(IpAddr::V4(address)) => state.write_u32(address.to_bits()),
-            Subject::Address(IpAddr::V6(address)) => state.write_u128(address.to_bits()),
-            Subject::Named(fingerprint) => fingerprint.hash(state),
-        }
+        state.write_u128(self.to_bits());
     }
 }
 
 impl Subject {
+    /// Of different subjects of one kind they differ.
+    #[inline]
+    pub(super) fn to_bits(self) -> u128 {
+        match self {
+            Subject::Address(IpAddr::V4(address)) => address.to_bits().into(),
+            Subject::Address(IpAddr::V6(address)) => address.to_bits(),
+            Subject::Named(fingerprint) => fingerprint.to_bits(),
+        }
+    }
+
     /// As bytes that are no other subject's.
     pub(crate) fn write_bytes(&self, to: &mut Vec<u8>) {
         match self {

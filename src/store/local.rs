@@ -183,13 +183,7 @@ impl Local {
 
     fn decision(&self, allowed: bool, remaining: u32, retry_after: Option<Duration>) -> Decision {
         let used = self.burst.get().saturating_sub(remaining);
-        Decision {
-            allowed,
-            remaining: remaining.into(),
-            full_after: self.each.saturating_mul(used),
-            retry_after,
-            is_blocked: false,
-        }
+        Decision::local(allowed, remaining, self.each.saturating_mul(used), retry_after)
     }
 
     /// The key that a subject is counted by, after the room for it is seen to.
@@ -249,7 +243,7 @@ mod tests {
     #[test]
     fn no_wait_is_named_where_none_will_help() {
         let one = Subject::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let wait = |quota, cost| Local::new(quota, Arc::default()).take(one, cost).retry_after;
+        let wait = |quota, cost| Local::new(quota, Arc::default()).take(one, cost).retry_after();
         assert_eq!(wait(Quota::per_day(10), 11), None);
         // There is half as much here at once, and all of it in the store.
         assert!(wait(Quota::per_day(10).fixed_window(), 10).is_some());

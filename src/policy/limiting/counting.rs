@@ -162,19 +162,22 @@ impl Counting {
     /// Looks, acts and decides, and moves `expires` to when the state says no more than none would.
     /// What need not be stored stays as it is.
     #[inline]
-    pub(crate) fn judge(&self, state: &mut State, expires: &mut Timestamp, ask: &Ask) -> Verdict {
-        // Most limits are of this kind: in one piece, nothing is put together to be taken apart.
+    pub(crate) fn judge<T>(
+        &self,
+        state: &mut State,
+        expires: &mut Timestamp,
+        ask: &Ask,
+        then: impl FnOnce(Verdict) -> T,
+    ) -> T {
+        // Most limits are of this kind, and admit: that is done in one piece.
         if let (Counting::Gcra(it), State::Arrival(own)) = (self, &mut *state)
-            && let Done {
-                taken: Taken { fits, now, standing: Standing::Arrival(at) },
-                expires: ends,
-            } = it.apply(own, ask)
+            && ask.act == Act::Take
+            && let Some(decision) = it.admit(own, ask.now, ask.cost)
         {
-            *expires = ends.unwrap_or(*expires);
-            let decision = it.decide(at, now, ask.cost, fits);
-            return Verdict { decision, done: fits.then_some(Timestamp(at.micros)) };
+            *expires = it.expires(own, ask.now);
+            return then(Verdict { decision, done: Some(Timestamp(own.micros)) });
         }
-        self.judge_any(state, expires, ask)
+        then(self.judge_any(state, expires, ask))
     }
 
     #[inline(never)]
@@ -230,9 +233,9 @@ impl Counting {
                 it.decide(failures, now, cost, fits)
             }
             (_, Standing::Blocked { until }) => {
-                Decision::blocked(until.since(now), cost <= self.capacity())
+                Decision::blocked(until.micros_since(now), cost <= self.capacity())
             }
-            _ => Decision::blocked(std::time::Duration::ZERO, true),
+            _ => Decision::blocked(0, true),
         }
     }
 

@@ -1,40 +1,65 @@
 use std::time::Duration;
 
-/// What a caller may be told about a limit.
+use crate::policy::micros;
+
+/// What a caller may be told about a limit. Small, as it is made and passed on at every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
     pub(crate) allowed: bool,
-    /// Requests that would be allowed right now.
-    pub(crate) remaining: u64,
-    /// Until the limit is as if it had never been used.
-    pub(crate) full_after: Duration,
-    /// Until the same request would be allowed: zero when it was, `None` when it never will be,
-    /// because it costs more than there ever is.
-    pub(crate) retry_after: Option<Duration>,
     /// It is not used up but shut: somebody is locked out.
     pub(crate) is_blocked: bool,
+    /// Requests that would be allowed right now.
+    pub(crate) remaining: u64,
+    /// In microseconds, rounded up.
+    full_after: u64,
+    /// In microseconds, rounded up, or [`NEVER`].
+    retry_after: u64,
 }
 
+const NEVER: u64 = u64::MAX;
+
 impl Decision {
+    /// `retry_after` is asked for where it is not allowed; all times are in microseconds.
+    #[inline]
+    pub(super) fn new(
+        allowed: bool,
+        remaining: u64,
+        full_after: u64,
+        retry_after: impl FnOnce() -> Option<u64>,
+    ) -> Decision {
+        let retry_after = if allowed { 0 } else { retry_after().unwrap_or(NEVER) };
+        Decision { allowed, is_blocked: false, remaining, full_after, retry_after }
+    }
+
     /// Nobody has looked.
     pub(crate) fn unchecked(remaining: u32) -> Decision {
-        Decision {
-            allowed: true,
-            remaining: remaining.into(),
-            full_after: Duration::ZERO,
-            retry_after: Some(Duration::ZERO),
-            is_blocked: false,
-        }
+        Decision::new(true, remaining.into(), 0, || None)
+    }
+
+    /// By a limit that counts in times of its own.
+    pub(crate) fn local(
+        allowed: bool,
+        remaining: u32,
+        full_after: Duration,
+        retry_after: Option<Duration>,
+    ) -> Decision {
+        Decision::new(allowed, remaining.into(), micros(full_after), || retry_after.map(micros))
     }
 
     /// Shut for `wait`, for what will fit then or never does.
-    pub(super) fn blocked(wait: Duration, will_fit: bool) -> Decision {
-        Decision {
-            allowed: false,
-            remaining: 0,
-            full_after: wait,
-            retry_after: will_fit.then_some(wait),
-            is_blocked: true,
-        }
+    pub(super) fn blocked(wait: u64, will_fit: bool) -> Decision {
+        let shut = Decision::new(false, 0, wait, || will_fit.then_some(wait));
+        Decision { is_blocked: true, ..shut }
+    }
+
+    /// Until the limit is as if it had never been used.
+    pub(crate) fn full_after(&self) -> Duration {
+        Duration::from_micros(self.full_after)
+    }
+
+    /// Until the same request would be allowed: zero when it was, `None` when it never will be,
+    /// because it costs more than there ever is.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        (self.retry_after != NEVER).then(|| Duration::from_micros(self.retry_after))
     }
 }

@@ -3,8 +3,6 @@
 //! Simple to explain and cheap, but two windows meet at an edge: around it up to twice the limit may
 //! come within one window's length. Where that matters, count otherwise.
 
-use std::time::Duration;
-
 use super::algorithm::{Algorithm, replace};
 use super::{Calendar, Decision, Standing};
 use crate::policy::Timestamp;
@@ -145,15 +143,8 @@ pub(super) fn decide(
     cost: u32,
     allowed: bool,
 ) -> Decision {
-    let wait = after.ends.since(now);
-    Decision {
-        allowed,
-        remaining: u64::from(limit).saturating_sub(after.used),
-        full_after: if after.used == 0 { Duration::ZERO } else { wait },
-        retry_after: match allowed {
-            true => Some(Duration::ZERO),
-            false => (cost <= limit).then_some(wait),
-        },
-        is_blocked: false,
-    }
+    let wait = after.ends.micros_since(now);
+    let full_after = if after.used == 0 { 0 } else { wait };
+    let left = u64::from(limit).saturating_sub(after.used);
+    Decision::new(allowed, left, full_after, || (cost <= limit).then_some(wait))
 }

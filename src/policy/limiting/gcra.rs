@@ -7,8 +7,6 @@
 //! Source of the algorithm: ITU-T I.371, annex A (virtual scheduling). A token bucket of B tokens
 //! that fills at N/W is the same state, seen from the other side: it holds (now + BT − tat)/T.
 
-use std::time::Duration;
-
 use super::algorithm::{Algorithm, replace};
 use super::{Decision, Standing};
 use crate::policy::Timestamp;
@@ -59,6 +57,25 @@ impl Gcra {
         }
     }
 
+    /// Charges what fits, and says what is left: tat' = max(tat, now), and tat = tat' + cT if that is
+    /// no later than now + BT. What changes nothing is for others to see to.
+    #[inline]
+    pub(super) fn admit(
+        &self,
+        stored: &mut Arrival,
+        now: Timestamp,
+        cost: u32,
+    ) -> Option<Decision> {
+        let ticks = if stored.micros < now.0 { 0 } else { stored.ticks.min(self.limit - 1) };
+        let current = Arrival { micros: stored.micros.max(now.0), ticks };
+        let after = self.plus(current, self.split_worth(cost));
+        if cost == 0 || after > self.latest(now) {
+            return None;
+        }
+        *stored = after;
+        Some(self.decide(after, now, cost, true))
+    }
+
     /// What has come back by itself since, seen from the arrival that the charge left, is not given
     /// back a second time.
     pub(super) fn refunded(
@@ -84,20 +101,12 @@ impl Gcra {
         allowed: bool,
     ) -> Decision {
         let ahead = self.ahead(after, now);
-        let retry_after = if allowed {
-            Some(Duration::ZERO)
-        } else if cost > self.burst {
-            None
-        } else {
-            Some(self.minus(self.plus(ahead, self.split_worth(cost)), self.whole).rounded_up())
-        };
-        Decision {
-            allowed,
-            remaining: self.in_requests(self.minus(self.whole, ahead)),
-            full_after: ahead.rounded_up(),
-            retry_after,
-            is_blocked: false,
-        }
+        let remaining = self.in_requests(self.minus(self.whole, ahead));
+        Decision::new(allowed, remaining, ahead.rounded_up(), || {
+            let will_fit = cost <= self.burst;
+            let over = || self.minus(self.plus(ahead, self.split_worth(cost)), self.whole);
+            will_fit.then(|| over().rounded_up())
+        })
     }
 
     /// How many requests that were charged for are worth no more than what `arrival` is ahead.
@@ -219,10 +228,10 @@ impl Algorithm for Gcra {
 }
 
 impl Arrival {
-    /// To a microsecond.
+    /// In microseconds.
     #[inline]
-    fn rounded_up(self) -> Duration {
-        Duration::from_micros(self.micros.saturating_add(u64::from(self.ticks > 0)))
+    fn rounded_up(self) -> u64 {
+        self.micros.saturating_add(u64::from(self.ticks > 0))
     }
 }
 
@@ -262,6 +271,8 @@ impl Divisor {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -313,7 +324,7 @@ mod tests {
         for at in [0, 1_000_000, 29_000_000] {
             let refused = limit.take_at(at, 1);
             assert!(!refused.allowed);
-            assert_eq!(refused.retry_after, Some(Duration::from_micros(30_000_000 - at)));
+            assert_eq!(refused.retry_after(), Some(Duration::from_micros(30_000_000 - at)));
         }
         assert!(limit.take_at(30_000_000, 1).allowed);
     }
@@ -321,7 +332,7 @@ mod tests {
     #[test]
     fn no_wait_helps_a_cost_above_the_burst() {
         let mut limit = Limit::new(Quota::per_second(5));
-        assert_eq!(limit.take_at(0, 6).retry_after, None);
+        assert_eq!(limit.take_at(0, 6).retry_after(), None);
         assert!(limit.take_at(0, 5).allowed);
     }
 
@@ -378,7 +389,7 @@ mod tests {
         fn the_wait_is_exact(limit in 1u32..1000, period_us in 1u64..10_000_000, at in 0u64..10_000) {
             let mut key = Limit::new(Quota::new(limit, Duration::from_micros(period_us)));
             while key.take_at(at, 1).allowed {}
-            let wait = key.take_at(at, 1).retry_after.unwrap().as_micros() as u64;
+            let wait = key.take_at(at, 1).retry_after().unwrap().as_micros() as u64;
             prop_assert!(wait > 0);
             prop_assert!(!key.take_at(at + wait - 1, 1).allowed);
             prop_assert!(key.take_at(at + wait, 1).allowed);

@@ -104,7 +104,7 @@ impl Lockout {
         }
         let ends = it.until;
         if !allowed {
-            return Decision::blocked(ends.since(now), cost <= self.limit);
+            return Decision::blocked(ends.micros_since(now), cost <= self.limit);
         }
         decide(self.limit, Window { ends, ..it.window }, now, cost, allowed)
     }

@@ -9,7 +9,6 @@
 //! failure keeps no failure alive.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::algorithm::Algorithm;
 use super::fixed_window::admits;
@@ -94,16 +93,10 @@ impl SlidingLog {
     }
 
     pub(super) fn decide(&self, it: Logged, now: Timestamp, cost: u32, allowed: bool) -> Decision {
-        Decision {
-            allowed,
-            remaining: u64::from(self.limit).saturating_sub(it.used),
-            full_after: it.empty.since(now),
-            retry_after: match allowed {
-                true => Some(Duration::ZERO),
-                false => (cost <= self.limit).then(|| it.fits.since(now)),
-            },
-            is_blocked: false,
-        }
+        let left = u64::from(self.limit).saturating_sub(it.used);
+        Decision::new(allowed, left, it.empty.micros_since(now), || {
+            (cost <= self.limit).then(|| it.fits.micros_since(now))
+        })
     }
 }
 

@@ -5,8 +5,6 @@
 //! twice the limit may come within one window's length; when they came at its beginning, some are
 //! refused that a log would admit.
 
-use std::time::Duration;
-
 use super::algorithm::{Algorithm, replace};
 use super::fixed_window::add;
 use super::{Decision, Standing};
@@ -86,23 +84,18 @@ impl SlidingWindow {
         let window = u128::from(self.window);
         let used = u128::from(it.current) + self.faded(it, now).div_ceil(window);
         let left = u128::from(self.limit).saturating_sub(used);
-        let to_next = self.end(it).since(now);
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
+        let to_next = self.end(it).micros_since(now);
         let full_after = match (it.current, it.previous) {
-            (0, 0) => Duration::ZERO,
+            (0, 0) => 0,
             (0, _) => to_next,
-            _ => to_next + Duration::from_micros(self.window),
+            _ => to_next + self.window,
         };
-        Decision {
-            allowed,
-            remaining: u64::try_from(left).unwrap_or(u64::MAX),
-            full_after,
-            retry_after: if allowed { Some(Duration::ZERO) } else { self.wait(it, now, cost) },
-            is_blocked: false,
-        }
+        Decision::new(allowed, left, full_after, || self.wait(it, now, cost))
     }
 
     /// Until `cost` fits if nobody else comes; never, where it is more than the limit.
-    fn wait(&self, it: TwoWindows, now: Timestamp, cost: u32) -> Option<Duration> {
+    fn wait(&self, it: TwoWindows, now: Timestamp, cost: u32) -> Option<u64> {
         // Where `count` fades, `room` is there when that many microseconds of its window are over.
         let elapsed = |count: u64, room: u64| {
             let (count, window) = (u128::from(count), u128::from(self.window));
@@ -114,7 +107,7 @@ impl SlidingWindow {
             // Only in the next window, in which what is current fades.
             None => self.end(it).0 + elapsed(it.current, self.room(0, cost)?),
         };
-        Some(Timestamp(at).since(now))
+        Some(Timestamp(at).micros_since(now))
     }
 
     fn room(&self, current: u64, cost: u32) -> Option<u64> {
@@ -123,7 +116,7 @@ impl SlidingWindow {
 
     /// prev·(W−elapsed): what is left of the previous window, in requests times microseconds.
     fn faded(&self, it: TwoWindows, now: Timestamp) -> u128 {
-        u128::from(it.previous) * self.end(it).since(now).as_micros()
+        u128::from(it.previous) * u128::from(self.end(it).micros_since(now))
     }
 
     fn end(&self, it: TwoWindows) -> Timestamp {

@@ -150,10 +150,10 @@ impl Gate for ConcurrencyGate {
 impl<B> Respond<B> for ConcurrencyGate {
     type Body = LimitBody<B>;
 
-    fn refuse(&self, refusal: Refusal) -> Response<LimitBody<B>> {
+    fn refuse(&self, refusal: Refusal, head: &Parts) -> Response<LimitBody<B>> {
         let append =
             |headers: &mut HeaderMap| fields::append(headers, &self.settings, self.remaining);
-        refusal.response(self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
+        refusal.response(head, self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
     }
 
     fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderValue, Response};
 use tower_layer::Layer;
 
@@ -102,7 +103,7 @@ impl ConcurrencyLimitLayer {
     /// [rate limits](crate::rate_limit::RateLimitLayer::refuse_with).
     pub fn refuse_with(
         self,
-        response: impl Fn(&Limited) -> Response<Bytes> + Send + Sync + 'static,
+        response: impl Fn(&Limited, &Parts) -> Response<Bytes> + Send + Sync + 'static,
     ) -> ConcurrencyLimitLayer {
         self.with(|settings| settings.refuse_with = Some(Arc::new(response)))
     }

@@ -106,7 +106,7 @@ pub(super) async fn a_refusal_charges_nothing(store: Store) {
         for _ in 0..3 {
             let refused = act(&store, Act::Take, &all).await[0];
             assert_eq!((refused.allowed, refused.remaining), (false, 2), "{}", rule.name);
-            assert_eq!(refused.retry_after, None, "no wait helps: {}", rule.name);
+            assert_eq!(refused.retry_after(), None, "no wait helps: {}", rule.name);
         }
         assert!(take(&store, &rule, "ada").await);
         assert_eq!(remaining(&store, &rule, "ada").await, 1, "{}", rule.name);
@@ -198,7 +198,7 @@ pub(super) async fn every_limit_that_refuses_is_named(store: Store) {
     assert!(act(&store, Act::Take, &charges).await.iter().all(|decision| decision.allowed));
     let refused = act(&store, Act::Take, &charges).await;
     assert!(refused.iter().all(|decision| !decision.allowed));
-    assert!(refused.iter().all(|decision| decision.retry_after > Some(Duration::ZERO)));
+    assert!(refused.iter().all(|decision| decision.retry_after() > Some(Duration::ZERO)));
 }
 
 pub(super) async fn a_shadow_refuses_nobody_and_is_charged_for_itself(store: Store) {
@@ -221,10 +221,10 @@ pub(super) async fn a_limit_is_shut_for_a_time(store: Store) {
         assert!(!store.ask(block(Some(Duration::from_secs(60)))).await.unwrap());
         let refused = act(&store, Act::Take, &[charge(&rule, "ada", 1)]).await[0];
         assert!(!refused.allowed && refused.is_blocked, "{}", rule.name);
-        let wait = refused.retry_after.unwrap();
+        let wait = refused.retry_after().unwrap();
         assert!((50..=60).contains(&wait.as_secs()), "{wait:?} at {}", rule.name);
         let never = act(&store, Act::Take, &[charge(&rule, "ada", 6)]).await[0];
-        assert_eq!((never.is_blocked, never.retry_after), (true, None), "{}", rule.name);
+        assert_eq!((never.is_blocked, never.retry_after()), (true, None), "{}", rule.name);
         // Nothing that is done to it meanwhile opens it.
         act(&store, Act::Refund, &[charge(&rule, "ada", 1)]).await;
         act(&store, Act::Charge, &[charge(&rule, "ada", 1)]).await;
@@ -258,16 +258,16 @@ pub(super) async fn a_lockout_grows_and_cannot_be_pushed_out(store: Store) {
     let rule = rule("log-in", Quota::per_hour(2).lockout(steps));
     assert!(take(&store, &rule, "ada").await && take(&store, &rule, "ada").await);
     let first = act(&store, Act::Take, &[charge(&rule, "ada", 1)]).await[0];
-    assert!(first.is_blocked && first.retry_after <= Some(steps[0]));
+    assert!(first.is_blocked && first.retry_after() <= Some(steps[0]));
     // Attempts do not move its end.
     for _ in 0..10 {
         take(&store, &rule, "ada").await;
     }
-    tokio::time::sleep(first.retry_after.unwrap()).await;
+    tokio::time::sleep(first.retry_after().unwrap()).await;
     assert!(take(&store, &rule, "ada").await && take(&store, &rule, "ada").await);
     let second = act(&store, Act::Take, &[charge(&rule, "ada", 1)]).await[0];
-    assert!(second.retry_after > Some(Duration::from_secs(50)), "{second:?}");
-    assert!(second.retry_after <= Some(steps[1]), "{second:?}");
+    assert!(second.retry_after() > Some(Duration::from_secs(50)), "{second:?}");
+    assert!(second.retry_after() <= Some(steps[1]), "{second:?}");
 }
 
 pub(super) async fn a_changed_quota_goes_on_with_what_was_counted(store: Store) {
@@ -312,11 +312,11 @@ pub(super) async fn a_shortened_limit_opens_when_it_says(store: Store) {
             assert!(take(&store, &long, "ada").await && take(&store, &long, "ada").await);
             let mut refused = act(&store, Act::Take, &[charge(&short, "ada", 2)]).await[0];
             while !refused.allowed {
-                let told = refused.retry_after.unwrap();
+                let told = refused.retry_after().unwrap();
                 let nap = told.min(Duration::from_millis(300));
                 tokio::time::sleep(nap).await;
                 refused = act(&store, Act::Take, &[charge(&short, "ada", 2)]).await[0];
-                let left = refused.retry_after.unwrap();
+                let left = refused.retry_after().unwrap();
                 assert!(
                     left <= told - nap + Duration::from_millis(1),
                     "{}: {left:?} of {told:?} are left",
@@ -343,7 +343,7 @@ pub(super) async fn a_look_by_other_numbers_changes_nothing(store: Store) {
     tokio::time::sleep(Duration::from_millis(50)).await;
     for rule in &all {
         let found = act(&store, Act::Peek, &[charge(rule, "ada", 1)]).await[0];
-        let wait = found.retry_after.unwrap();
+        let wait = found.retry_after().unwrap();
         assert_eq!((found.allowed, found.remaining), (false, 0), "{}", rule.name);
         assert!(wait > Duration::from_secs(30), "{}: {wait:?}", rule.name);
     }

@@ -1,7 +1,7 @@
+use std::array;
 use std::mem;
 use std::sync::{Mutex, MutexGuard};
 
-use indexmap::Equivalent;
 use smallvec::SmallVec;
 
 use super::shelf::{Full, Overflow, Shelf};
@@ -10,20 +10,18 @@ use crate::policy::Timestamp;
 use crate::policy::limiting::{Act, Ask, Done, Look, Standing, State, Taken, Verdict};
 use crate::store::StoreError;
 use crate::store::error::Kind;
-use crate::store::keys::{Fingerprint, Subject};
+use crate::store::keys::Subject;
+use crate::store::limit_at::LimitAt;
 use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
 
 /// What all limits have counted, in parts with a lock each, so that callers seldom wait for each
 /// other. All limits of a subject are in one part.
 #[derive(Debug)]
 pub(super) struct Limits {
-    parts: Box<[Mutex<Part>]>,
+    parts: Box<[Mutex<Part>; PARTS]>,
 }
 
-type Part = Shelf<Id, State>;
-
-/// A limit, by its name and algorithm, and a subject.
-type Id = (Fingerprint, Subject);
+type Part = Shelf<LimitAt, State>;
 
 const PARTS: usize = 16;
 
@@ -32,30 +30,19 @@ impl Limits {
         // Forgetting the limit that was used least recently is little harm, but for one that is
         // shut: whoever is could open it with keys that he makes up.
         let part = || Shelf::new(capacity / PARTS, Overflow::Evict).sparing(State::shut_until);
-        Limits { parts: (0..PARTS).map(|_| Mutex::new(part())).collect() }
+        Limits { parts: Box::new(array::from_fn(|_| Mutex::new(part()))) }
     }
 
     pub(super) fn parts(&self) -> impl Iterator<Item = MutexGuard<'_, Part>> {
         self.parts.iter().map(lock)
     }
 
-    fn part_of(&self, subject: &Subject) -> usize {
-        usize::from(subject.any_byte()) % self.parts.len()
+    fn part_of(subject: &Subject) -> usize {
+        usize::from(subject.any_byte()) % PARTS
     }
 
     fn part(&self, subject: &Subject) -> MutexGuard<'_, Part> {
-        lock(&self.parts[self.part_of(subject)])
-    }
-}
-
-/// The same, where it is.
-#[derive(Hash)]
-struct At<'a>(&'a Fingerprint, &'a Subject);
-
-impl Equivalent<Id> for At<'_> {
-    #[inline]
-    fn equivalent(&self, (limit, subject): &Id) -> bool {
-        self.0 == limit && self.1 == subject
+        lock(&self.parts[Limits::part_of(subject)])
     }
 }
 
@@ -69,13 +56,14 @@ impl Memory {
     /// One limit alone: most often its state is changed where it is. A log's weight changes with
     /// it, so that it is only looked at there.
     #[inline]
-    pub(in crate::store) fn judge(
+    pub(in crate::store) fn judge<T>(
         &self,
         act: Act,
         rule: &Rule,
         subject: &Subject,
         cost: u32,
-    ) -> Result<Verdict, StoreError> {
+        then: impl FnOnce(Verdict) -> T,
+    ) -> Result<T, StoreError> {
         let part = &mut *self.limits.part(subject);
         // Read under the lock: concurrent callers see time go one way.
         let ask = Ask { act, now: self.now(), cost, charged: None };
@@ -84,9 +72,9 @@ impl Memory {
             && let (state, expires) = part.slot(slot)
             && (!matches!(state, State::Log(_)) || act == Act::Peek)
         {
-            return Ok(rule.counting.judge(state, expires, &ask));
+            return Ok(rule.counting.judge(state, expires, &ask, then));
         }
-        Ok(judge_new(part, rule, subject, &ask, found)?)
+        Ok(then(judge_new(part, rule, subject, &ask, found)?))
     }
 }
 
@@ -101,7 +89,7 @@ fn judge_new(
 ) -> Result<Verdict, Full> {
     let mut it = open(part, rule, ask, found)?;
     let taken = it.act(part, rule, ask);
-    it.shelve(part, id(rule, *subject), ask.now);
+    it.shelve(part, LimitAt::new(rule, subject), ask.now);
     Ok(rule.counting.verdict(&taken, ask.cost))
 }
 
@@ -109,15 +97,11 @@ fn ask<R>(charge: &Charge<R>, act: Act, now: Timestamp) -> Ask {
     Ask { act, now, cost: charge.cost, charged: charge.charged }
 }
 
-fn id(rule: &Rule, subject: Subject) -> Id {
-    (rule.id, subject)
-}
-
 /// Where the state of a limit is. One whose time is over is unused: what was only looked at
 /// meanwhile was brought up, and lasts no longer for that.
 #[inline]
 fn found(part: &mut Part, rule: &Rule, subject: &Subject, now: Timestamp) -> Option<usize> {
-    let slot = part.position(&At(&rule.id, subject), now)?;
+    let slot = part.position(&LimitAt::lent(rule, subject), now)?;
     let (state, expires) = part.slot(slot);
     if *expires <= now {
         *state = rule.counting.unused(now);
@@ -132,13 +116,13 @@ fn all<R: AsRef<Rule>>(
     memory: &Memory,
 ) -> Result<<Take<R> as Verb>::Answer, Full> {
     let mut numbers: SmallVec<[usize; 4]> =
-        take.charges.iter().map(|charge| limits.part_of(&charge.subject)).collect();
+        take.charges.iter().map(|charge| Limits::part_of(&charge.subject)).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let mut parts: SmallVec<[_; 4]> =
         numbers.iter().map(|number| lock(&limits.parts[*number])).collect();
     let part = |charge: &Charge<R>| {
-        numbers.binary_search(&limits.part_of(&charge.subject)).unwrap_or_default()
+        numbers.binary_search(&Limits::part_of(&charge.subject)).unwrap_or_default()
     };
     let now = memory.now();
     let mut opened: SmallVec<[_; 4]> = take
@@ -174,8 +158,8 @@ fn all<R: AsRef<Rule>>(
     // Only now: shelving moves slots.
     for (charge, it) in take.charges.iter().zip(opened) {
         if let Ok(it) = it {
-            let id = id(charge.rule.as_ref(), charge.subject);
-            it.shelve(&mut parts[part(charge)], id, now);
+            let at = LimitAt::new(charge.rule.as_ref(), &charge.subject);
+            it.shelve(&mut parts[part(charge)], at, now);
         }
     }
     if is_full && !is_refused { Err(Full) } else { Ok(taken) }
@@ -230,10 +214,10 @@ impl Open {
     }
 
     /// Shelves what is new, and a log that has changed, unless there is nothing to remember.
-    fn shelve(self, part: &mut Part, id: Id, now: Timestamp) {
+    fn shelve(self, part: &mut Part, at: LimitAt, now: Timestamp) {
         let Some(expires) = self.expires else { return };
         if expires <= now {
-            part.remove(&id);
+            part.remove(&at);
             return;
         }
         let weight = match &self.state {
@@ -241,7 +225,7 @@ impl Open {
             _ => 0,
         };
         // A shelf too small for one entry remembers nothing; the limit then only decides.
-        let _ = part.insert(id, self.state, weight, expires, now);
+        let _ = part.insert(at, self.state, weight, expires, now);
     }
 }
 
@@ -249,21 +233,21 @@ impl OnMemory for Block {
     fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
         let part = &mut *memory.limits.part(&self.subject);
         let (now, time) = (memory.now(), self.micros());
-        let id = id(&self.rule, self.subject);
-        let state = part.get(&id, now);
+        let at = LimitAt::new(&self.rule, &self.subject);
+        let state = part.get(&at, now);
         let was_shut = state.as_ref().is_some_and(|state| state.shut_until() > now);
         match (time, state) {
             (Some(time), _) => {
                 let until = Timestamp(now.0 + time);
                 let full = |Full| StoreError::new(Kind::Full);
-                part.insert(id, State::Blocked { until }, 0, until, now).map_err(full)?;
+                part.insert(at, State::Blocked { until }, 0, until, now).map_err(full)?;
             }
             // How often it was locked out is remembered.
             (None, Some(State::Failures(failures))) if was_shut => {
                 failures.window.used = 0;
                 failures.until = Timestamp(0);
             }
-            (None, _) if was_shut => drop(part.remove(&id)),
+            (None, _) if was_shut => drop(part.remove(&at)),
             (None, _) => {}
         }
         Ok(was_shut)
@@ -273,10 +257,10 @@ impl OnMemory for Block {
 impl OnMemory for Reset {
     fn on_memory(self, memory: &Memory) -> Result<bool, StoreError> {
         let part = &mut *memory.limits.part(&self.subject);
-        let id = id(&self.rule, self.subject);
+        let at = LimitAt::new(&self.rule, &self.subject);
         // What has expired is not there.
-        let is_there = part.get(&id, memory.now()).is_some();
-        part.remove(&id);
+        let is_there = part.get(&at, memory.now()).is_some();
+        part.remove(&at);
         Ok(is_there)
     }
 }

@@ -6,7 +6,7 @@ use super::command::{
     BLOCK, Command, RESET, Script, TAKE_ALL, TAKE_FIXED_WINDOW, TAKE_GCRA, TAKE_LOCKOUT,
     TAKE_SLIDING_LOG, TAKE_SLIDING_WINDOW,
 };
-use super::shortcuts::{Place, message, place};
+use super::shortcuts::{message, place};
 use super::status::wall_clock;
 use super::{OnRedis, Redis, Request, Unexpected, reply};
 use crate::policy::Timestamp;
@@ -16,6 +16,7 @@ use crate::policy::limiting::{
 };
 use crate::store::StoreError;
 use crate::store::keys::Keys;
+use crate::store::limit_at::LimitAt;
 use crate::store::verbs::{Block, Charge, Reset, Rule, Take, Verb};
 
 mod shortcut;
@@ -134,7 +135,7 @@ impl Take {
     }
 
     /// Of which some process may know something.
-    fn known_places(&self) -> SmallVec<[Place; 1]> {
+    fn known_places(&self) -> SmallVec<[LimitAt; 1]> {
         let known = self.charges.iter().filter(|charge| charge.rule.is_known());
         known.map(place).collect()
     }
@@ -290,12 +291,12 @@ impl OnRedis for Block {
         Command::script(&BLOCK, &[keys.limit(&self.rule, &self.subject)])
             .arg(self.micros().unwrap_or(0))
             .arg(keys.limits_changed())
-            .arg(message(&(self.rule.id, self.subject)))
+            .arg(message(&LimitAt::new(&self.rule, &self.subject)))
             .into()
     }
 
     async fn through(self, redis: &Redis) -> Result<bool, StoreError> {
-        let place = (self.rule.id, self.subject);
+        let place = LimitAt::new(&self.rule, &self.subject);
         redis.then_forget(self, &[place]).await
     }
 
@@ -308,12 +309,12 @@ impl OnRedis for Reset {
     fn request(&self, keys: &Keys) -> Request {
         Command::script(&RESET, &[keys.limit(&self.rule, &self.subject)])
             .arg(keys.limits_changed())
-            .arg(message(&(self.rule.id, self.subject)))
+            .arg(message(&LimitAt::new(&self.rule, &self.subject)))
             .into()
     }
 
     async fn through(self, redis: &Redis) -> Result<bool, StoreError> {
-        let place = (self.rule.id, self.subject);
+        let place = LimitAt::new(&self.rule, &self.subject);
         redis.then_forget(self, &[place]).await
     }
 

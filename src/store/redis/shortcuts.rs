@@ -20,14 +20,12 @@ pub(super) use self::lease::Found;
 use crate::policy::limiting::{Standing, Taken};
 use crate::store::channels::{Ear, Seat};
 use crate::store::keys::{Fingerprint, Subject};
+use crate::store::limit_at::LimitAt;
 use crate::store::verbs::{Charge, Rule};
 
 mod asked;
 mod known;
 mod lease;
-
-/// A limit and a subject.
-pub(super) type Place = (Fingerprint, Subject);
 
 #[derive(Default)]
 pub(super) struct Shortcuts {
@@ -45,7 +43,7 @@ struct Book {
 struct State {
     places: Places,
     /// Those that somebody asks the store about.
-    asked: HashMap<Place, Asked, RandomState>,
+    asked: HashMap<LimitAt, Asked, RandomState>,
     /// Whether messages arrive.
     is_open: bool,
     /// Rises with all that happens to a place: what began before is told from what began after.
@@ -82,7 +80,7 @@ impl Shortcuts {
     }
 
     /// Something has changed that nobody could know of.
-    pub(super) fn forget(&self, place: &Place) {
+    pub(super) fn forget(&self, place: &LimitAt) {
         self.book.lock().forget(place);
     }
 }
@@ -122,7 +120,7 @@ impl Ear for Book {
 }
 
 impl State {
-    fn forget(&mut self, place: &Place) {
+    fn forget(&mut self, place: &LimitAt) {
         self.events += 1;
         self.places.remove(place);
         if let Some(asked) = self.asked.get_mut(place) {
@@ -138,7 +136,7 @@ impl State {
     }
 
     /// The store has charged something: where a limit stood before that, it stands no more.
-    fn charged(&mut self, place: &Place) {
+    fn charged(&mut self, place: &LimitAt) {
         self.events += 1;
         self.places.end_denial(place);
         if let Some(asked) = self.asked.get_mut(place) {
@@ -147,20 +145,21 @@ impl State {
     }
 }
 
-pub(super) fn place(charge: &Charge<impl AsRef<Rule>>) -> Place {
-    (charge.rule.as_ref().id, charge.subject)
+pub(super) fn place(charge: &Charge<impl AsRef<Rule>>) -> LimitAt {
+    LimitAt::new(charge.rule.as_ref(), &charge.subject)
 }
 
 /// A place as a message: the limit's 16 bytes, and the subject.
-pub(super) fn message((rule, subject): &Place) -> Vec<u8> {
-    let mut message = rule.as_bytes().to_vec();
+pub(super) fn message(LimitAt { limit, subject }: &LimitAt) -> Vec<u8> {
+    let mut message = limit.as_bytes().to_vec();
     subject.write_bytes(&mut message);
     message
 }
 
-fn read(message: &[u8]) -> Option<Place> {
-    let (rule, subject) = message.split_at_checked(16)?;
-    Some((Fingerprint::from_bytes(rule)?, Subject::from_bytes(subject)?))
+fn read(message: &[u8]) -> Option<LimitAt> {
+    let (limit, subject) = message.split_at_checked(16)?;
+    let (limit, subject) = (Fingerprint::from_bytes(limit)?, Subject::from_bytes(subject)?);
+    Some(LimitAt { limit, subject })
 }
 
 /// Never who it is about.

@@ -32,8 +32,8 @@ proptest! {
             let (look, mut taken) = (key.peek(now, cost), key.clone());
             let take = taken.take(now, cost);
             prop_assert_eq!(
-                (look.allowed, look.retry_after, look.is_blocked),
-                (take.allowed, take.retry_after, take.is_blocked)
+                (look.allowed, look.retry_after(), look.is_blocked),
+                (take.allowed, take.retry_after(), take.is_blocked)
             );
             // A refusal charges nothing, nor does what costs nothing.
             if !take.allowed || cost == 0 {
@@ -55,8 +55,8 @@ proptest! {
         let (key, now) = lived(quota, &steps);
         for cost in costs(&key) {
             let look = key.peek(now, cost);
-            prop_assert_eq!(look.allowed, look.retry_after == Some(Duration::ZERO));
-            let Some(wait) = look.retry_after else {
+            prop_assert_eq!(look.allowed, look.retry_after() == Some(Duration::ZERO));
+            let Some(wait) = look.retry_after() else {
                 prop_assert!(cost > key.counting.capacity());
                 continue;
             };
@@ -86,10 +86,10 @@ proptest! {
     ) {
         let (key, now) = lived(quota, &steps);
         let capacity = key.counting.capacity();
-        let full_after = micros(key.peek(now, 0).full_after);
+        let full_after = micros(key.peek(now, 0).full_after());
         let then = key.peek(now + full_after, capacity);
         prop_assert!(then.allowed && then.remaining == u64::from(capacity));
-        prop_assert_eq!(then.full_after, Duration::ZERO);
+        prop_assert_eq!(then.full_after(), Duration::ZERO);
         prop_assert!(full_after == 0 || !key.admits(now + full_after - 1, capacity));
     }
 
@@ -121,13 +121,13 @@ proptest! {
         let mut used_up = Key::new(key.counting);
         used_up.take(now, capacity);
         for cost in [1, capacity] {
-            let mut longest = used_up.peek(now, cost).retry_after.unwrap();
+            let mut longest = used_up.peek(now, cost).retry_after().unwrap();
             if let Counting::Lockout(_) = key.counting {
                 // Of the first time: later ones are longer, and so may be the time in which attempts
                 // add up.
                 longest = longest.max(STEPS[1]).max(quota.period());
             }
-            let wait = key.peek(now, cost).retry_after.unwrap();
+            let wait = key.peek(now, cost).retry_after().unwrap();
             prop_assert!(wait <= longest, "{:?} instead of {:?} for {}", wait, longest, cost);
         }
     }
@@ -138,7 +138,7 @@ proptest! {
         let capacity = key.counting.capacity();
         if let Some(more) = capacity.checked_add(1) {
             let refused = key.take(START, more);
-            prop_assert_eq!((refused.allowed, refused.retry_after), (false, None));
+            prop_assert_eq!((refused.allowed, refused.retry_after()), (false, None));
         }
         let all = key.take(START, capacity);
         prop_assert_eq!((all.allowed, all.remaining), (true, 0));

@@ -168,7 +168,7 @@ proptest! {
                 now = (now + gap).min(ends - 1);
                 let act = if takes { Act::Take } else { Act::Charge };
                 prop_assert_eq!(key.act(act, now, cost, None).fits, !takes);
-                let wait = key.peek(now, 1).retry_after.unwrap().as_micros() as u64;
+                let wait = key.peek(now, 1).retry_after().unwrap().as_micros() as u64;
                 prop_assert_eq!(now + wait, ends);
             }
             now = ends;

@@ -39,11 +39,11 @@ proptest! {
         ((mut key, now), new) in any_changed(), mut parts in prop::collection::vec(0.0..1.0, 0..4),
     ) {
         key.counting = new.counting();
-        let wait = key.take(now, 1).retry_after.unwrap().as_micros() as u64;
+        let wait = key.take(now, 1).retry_after().unwrap().as_micros() as u64;
         parts.sort_by(f64::total_cmp);
         for part in parts {
             let later = (wait as f64 * part) as u64;
-            let left = key.take(now + later, 1).retry_after.unwrap();
+            let left = key.take(now + later, 1).retry_after().unwrap();
             prop_assert!(wait == 0 || left == Duration::from_micros(wait - later));
         }
         prop_assert!(wait == 0 || key.take(now + wait, 1).allowed);
@@ -55,13 +55,13 @@ proptest! {
     ) {
         let mut used_up = Key::new(after.counting);
         used_up.take(now, 4);
-        let longest = used_up.peek(now, 0).full_after;
-        let (old, new) = (before.peek(now, 0).full_after, after.peek(now, 0).full_after);
+        let longest = used_up.peek(now, 0).full_after();
+        let (old, new) = (before.peek(now, 0).full_after(), after.peek(now, 0).full_after());
         // A part of a microsecond has another name.
         let other = new.max(old.min(longest)) - new.min(old.min(longest));
         prop_assert!(other <= Duration::from_micros(1), "{:?} {:?} {:?}", old, longest, new);
         for cost in 1..=4 {
-            let wait = |key: &Key| key.peek(now, cost).retry_after.unwrap();
+            let wait = |key: &Key| key.peek(now, cost).retry_after().unwrap();
             prop_assert!(wait(&after) <= wait(&used_up));
         }
     }
@@ -73,7 +73,7 @@ proptest! {
         let (was, is) = (before.peek(now, 0), after.peek(now, 0));
         let used = u64::from(old.limit()) - was.remaining;
         prop_assert_eq!(is.remaining, u64::from(new.limit()).saturating_sub(used));
-        prop_assert_eq!(is.full_after, was.full_after.min(new.period()));
+        prop_assert_eq!(is.full_after(), was.full_after().min(new.period()));
     }
 
     #[test]
@@ -100,7 +100,7 @@ proptest! {
         }
         let left = u64::from(new.limit()).saturating_sub(is);
         prop_assert_eq!(after.peek(now, 0).remaining, left);
-        let wait = after.peek(now, 1).retry_after.unwrap();
+        let wait = after.peek(now, 1).retry_after().unwrap();
         prop_assert!(wait <= new.period());
     }
 
@@ -115,7 +115,7 @@ proptest! {
             (before.peek(now, 1), Key { counting, state: before.state.clone() }.peek(now, 1));
         prop_assert_eq!(is.is_blocked, was.is_blocked);
         if was.is_blocked {
-            prop_assert_eq!(is.retry_after, was.retry_after.map(|wait| wait.min(step)));
+            prop_assert_eq!(is.retry_after(), was.retry_after().map(|wait| wait.min(step)));
         } else {
             prop_assert_eq!(is, was);
         }

@@ -33,7 +33,7 @@ proptest! {
         let cost = cost.min(key.counting.capacity());
         for (index, &Step { gap, cost: other, .. }) in steps.iter().enumerate() {
             now += gap;
-            let is_open = without.peek(now, 0).full_after.as_micros() > 0;
+            let is_open = without.peek(now, 0).full_after().as_micros() > 0;
             if index == charged && (is_open || !opens_windows(&key)) {
                 let taken = key.act(Act::Take, now, cost, None);
                 mark = taken.fits.then(|| taken.mark());
@@ -78,7 +78,7 @@ proptest! {
         match key.counting {
             // A part of a microsecond is not in what says when it was charged.
             Counting::Gcra(_) => {
-                prop_assert!(after.full_after - before.full_after <= Duration::from_micros(1));
+                prop_assert!(after.full_after() - before.full_after() <= Duration::from_micros(1));
             }
             _ => prop_assert_eq!(after, before),
         }
@@ -120,7 +120,7 @@ proptest! {
             let full = live.map(|(at, _)| at + length - now).max().unwrap_or(0);
             let found = key.peek(now, 0);
             prop_assert_eq!(
-                (found.remaining, found.full_after),
+                (found.remaining, found.full_after()),
                 (limit - used, Duration::from_micros(full))
             );
         }

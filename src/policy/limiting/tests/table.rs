@@ -107,7 +107,7 @@ impl Table {
     pub(crate) fn check(&self, row: &Row, taken: &Taken) {
         let found = self.quota.counting().decide(taken, row.cost);
         assert_eq!(
-            (found.allowed, found.remaining, found.retry_after, found.full_after),
+            (found.allowed, found.remaining, found.retry_after(), found.full_after()),
             (
                 row.allowed,
                 row.remaining,

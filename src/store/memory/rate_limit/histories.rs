@@ -9,6 +9,7 @@ use super::*;
 use crate::Store;
 use crate::policy::Quota;
 use crate::policy::limiting::tests::histories::{Turn, of_two};
+use crate::store::keys::Fingerprint;
 use crate::store::two_limits::TwoLimits;
 
 /// By itself, also where the verdict alone is wanted, or with another limit; the clock of a store
@@ -37,7 +38,8 @@ async fn decides_like_the_policy(
         let expected: Vec<_> = expected.into_iter().map(|done| done.taken).collect();
         match &*take.charges {
             [Charge { rule, cost, charged: None, .. }] if is_judged => {
-                let verdict = store.judge(take.act, rule, &subject, *cost).unwrap().unwrap();
+                let verdict =
+                    store.judge(take.act, rule, &subject, *cost, |it| it).unwrap().unwrap();
                 prop_assert_eq!(verdict, rule.counting.verdict(&expected[0], *cost));
             }
             _ => prop_assert_eq!(&store.ask(take).await.unwrap()[..], &expected),

@@ -5,6 +5,7 @@ use super::*;
 use crate::Store;
 use crate::policy::Quota;
 use crate::policy::limiting::tests::{Marks, START, tables};
+use crate::store::keys::Fingerprint;
 
 fn subject(name: &str) -> Subject {
     Subject::Named(Fingerprint::of(&[name.as_bytes()]))

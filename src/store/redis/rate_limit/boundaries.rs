@@ -244,7 +244,7 @@ fn a_state_from_an_hour_ahead_opens_when_it_says() {
         let told = |at: &mut At, act, after: u64| {
             let (found, ttl) = at.act(act, START + after, 1, &mut None);
             assert!(ttl > 0, "no end at {what}");
-            u64::try_from(found.retry_after.unwrap().as_micros()).unwrap()
+            u64::try_from(found.retry_after().unwrap().as_micros()).unwrap()
         };
         let wait = told(&mut at, Act::Peek, 0);
         told(&mut at, Act::Peek, MINUTE);
@@ -314,7 +314,7 @@ fn of_a_long_log_one_entry_is_given_back() {
     let now = START + u64::from(COUNT);
     let third = Some(Timestamp(START + 3));
     let (back, ttl) = at.act(Act::Refund, now, 5, &mut third.clone());
-    assert_eq!((back.remaining, back.full_after), (1, Duration::from_secs(3_600)));
+    assert_eq!((back.remaining, back.full_after()), (1, Duration::from_secs(3_600)));
     assert!(ttl > 0);
     // The third is no longer there to end.
     let hour = 3_600_000_000;

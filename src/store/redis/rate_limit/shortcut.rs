@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::shortcuts::{Found, Leasing, Place, Step};
+use super::super::shortcuts::{Found, Leasing, Step};
 use super::super::{Lane, OnRedis, Redis};
 use super::Answer;
 use crate::policy::Timestamp;
@@ -11,6 +11,7 @@ use crate::policy::limiting::{Act, Standing, Taken, Verdict};
 use crate::store::StoreError;
 use crate::store::error::Kind;
 use crate::store::keys::Subject;
+use crate::store::limit_at::LimitAt;
 use crate::store::verbs::{Charge, Lent, Take};
 
 /// How often somebody waits for a lease of which others take what was theirs.
@@ -86,7 +87,7 @@ impl Take {
             if taken.fits && is_charged && *cost > 0 {
                 asking.charged(charge);
             }
-            let wait = rule.counting.decide(taken, *cost).retry_after;
+            let wait = rule.counting.decide(taken, *cost).retry_after();
             if let Some(wait) = wait.filter(|_| !taken.fits) {
                 let (counting, taken, received) = (rule.counting, *taken, now());
                 asking.deny(charge, Found { counting, taken, sent, received }, wait);
@@ -143,7 +144,7 @@ impl Redis {
     pub(super) async fn then_forget<V: OnRedis>(
         &self,
         verb: V,
-        places: &[Place],
+        places: &[LimitAt],
     ) -> Result<V::Answer, StoreError> {
         let answer = self.directly(verb).await;
         places.iter().for_each(|place| self.shortcuts.forget(place));

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lease::{Found, Lease};
-use super::{Book, Place, Shortcuts, State, place};
+use super::{Book, Shortcuts, State, place};
 use crate::policy::limiting::{Counting, Taken};
+use crate::store::limit_at::LimitAt;
 use crate::store::verbs::Charge;
 
 /// A place that somebody asks about.
@@ -50,7 +51,7 @@ impl Shortcuts {
     /// To be held while charges are asked for.
     pub(in super::super) fn ask(&self, charges: &[Charge]) -> Asking<'_> {
         let denies = charges.iter().filter(|charge| charge.rule.denies);
-        let places: SmallVec<[Place; 1]> = denies.map(place).collect();
+        let places: SmallVec<[LimitAt; 1]> = denies.map(place).collect();
         if places.is_empty() {
             return Asking { book: &self.book, places, since: 0 };
         }
@@ -111,13 +112,13 @@ impl Asked {
 /// One who asks about some places, until it is dropped.
 pub(in super::super) struct Asking<'a> {
     book: &'a Book,
-    places: SmallVec<[Place; 1]>,
+    places: SmallVec<[LimitAt; 1]>,
     /// What had happened before.
     since: u64,
 }
 
 impl<'a> Asking<'a> {
-    fn begin(book: &'a Book, state: &mut State, places: SmallVec<[Place; 1]>) -> Asking<'a> {
+    fn begin(book: &'a Book, state: &mut State, places: SmallVec<[LimitAt; 1]>) -> Asking<'a> {
         for place in &places {
             state.asked.entry(*place).or_default().by += 1;
         }

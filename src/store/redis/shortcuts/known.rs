@@ -7,15 +7,15 @@ use indexmap::IndexMap;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::Place;
 use super::lease::{Found, Lease};
 use crate::policy::limiting::{Counting, Taken};
+use crate::store::limit_at::LimitAt;
 use crate::store::verbs::{Charge, Rule};
 
 /// The places that this process knows something of. Of too many, those go that are worth least.
 #[derive(Default)]
 pub(super) struct Places {
-    known: IndexMap<Place, Known, RandomState>,
+    known: IndexMap<LimitAt, Known, RandomState>,
 }
 
 /// What is known of a place.
@@ -55,12 +55,12 @@ impl Places {
         self.known.len()
     }
 
-    pub(super) fn get_mut(&mut self, place: &Place) -> Option<&mut Known> {
+    pub(super) fn get_mut(&mut self, place: &LimitAt) -> Option<&mut Known> {
         self.known.get_mut(place)
     }
 
     /// To add to what is known.
-    pub(super) fn at(&mut self, place: Place, now: Instant) -> &mut Known {
+    pub(super) fn at(&mut self, place: LimitAt, now: Instant) -> &mut Known {
         if self.known.len() >= MOST_PLACES && !self.known.contains_key(&place) {
             let drawn = (0..DRAWN).map(|_| fastrand::usize(..self.known.len()));
             let least = drawn.min_by_key(|&index| self.known[index].worth(now));
@@ -69,7 +69,7 @@ impl Places {
         self.known.entry(place).or_default()
     }
 
-    pub(super) fn remove(&mut self, place: &Place) {
+    pub(super) fn remove(&mut self, place: &LimitAt) {
         self.known.swap_remove(place);
     }
 
@@ -77,7 +77,7 @@ impl Places {
         self.known.clear();
     }
 
-    pub(super) fn end_denial(&mut self, place: &Place) {
+    pub(super) fn end_denial(&mut self, place: &LimitAt) {
         if let Some(known) = self.known.get_mut(place) {
             known.denial = None;
             if known.is_empty() {

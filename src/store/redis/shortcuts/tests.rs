@@ -100,7 +100,7 @@ async fn a_refusal_is_remembered_until_it_is_over() {
     assert!(take(&store, &rule).await);
     refused_for_free(&server, &store, &rule).await;
     let refused = store.ask(Take::one(Act::Take, ada(&rule, 1))).await.unwrap()[0];
-    let wait = rule.counting.decide(&refused, 1).retry_after.unwrap();
+    let wait = rule.counting.decide(&refused, 1).retry_after().unwrap();
     assert!(wait > Duration::ZERO && wait <= Duration::from_secs(2), "{wait:?}");
     tokio::time::sleep(wait).await;
     assert!(take(&store, &rule).await, "not a moment longer");
@@ -225,7 +225,7 @@ async fn a_lease_is_kept_unless_something_has_changed_of_its_own_place() {
     for (subject, is_kept) in [(other, true), (charge.subject, false)] {
         let shortcuts = open();
         let Step::Ask(leasing) = shortcuts.lease(&charge, now) else { panic!("nobody asks") };
-        shortcuts.forget(&(rule.id, subject));
+        shortcuts.forget(&LimitAt::new(&rule, &subject));
         leasing.keep(9, found);
         assert_eq!(shortcuts.known(&charge, now).is_some(), is_kept);
     }

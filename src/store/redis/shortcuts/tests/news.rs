@@ -151,6 +151,6 @@ async fn a_remembered_refusal_says_what_is_left_after_this_process_took_of_it() 
         }
         let last = last.unwrap();
         assert_eq!(last.remaining, 0);
-        assert!(last.retry_after.unwrap() > Duration::from_secs(39), "{last:?}");
+        assert!(last.retry_after().unwrap() > Duration::from_secs(39), "{last:?}");
     }
 }
