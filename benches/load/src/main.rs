@@ -94,6 +94,7 @@ async fn main() {
         "bare" => ok(),
         "layer" => floor::layer(),
         "fields" => floor::fields(),
+        "refusal" => floor::refusal(),
         "script" => bare::app().await,
         _ => kit(layer, if is_memory { Store::memory() } else { Store::from_env().await.unwrap() }),
     };
