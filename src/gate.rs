@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -27,6 +27,11 @@ pub(crate) trait Gate {
 
     /// The *apply* step: whether the store's answer lets the request pass.
     fn open(&mut self, answer: Result<Self::Answer, StoreError>) -> Result<(), Self::Refusal>;
+
+    /// The request passes: what its handler is told.
+    fn pass(&self, extensions: &mut Extensions) {
+        let _ = extensions;
+    }
 
     /// The request was given up before the answer came: what the question may have done is done.
     fn abandon(&mut self, asking: Asking<Self::Answer>) {
@@ -138,12 +143,13 @@ where
     /// Calls `inner` when the gate opens: at once where nothing has to be waited for.
     pub(crate) fn call(
         inner: &mut S,
-        request: Request<ReqBody>,
+        mut request: Request<ReqBody>,
         mut gate: G,
         plan: Planned<G>,
     ) -> Self {
         let step = step(&mut gate, plan);
         if let Step::Call = step {
+            gate.pass(request.extensions_mut());
             return Gated { gate, state: State::Calling { future: inner.call(request) } };
         }
         // The service that was polled ready goes into the future; its clone, which was not, stays to
@@ -193,7 +199,8 @@ where
             };
             let next = match step {
                 Step::Call => {
-                    let (mut service, request) = call.expect("called once");
+                    let (mut service, mut request) = call.expect("called once");
+                    this.gate.pass(request.extensions_mut());
                     State::Calling { future: service.call(request) }
                 }
                 Step::Refuse(refusal) => {

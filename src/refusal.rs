@@ -1,6 +1,8 @@
 //! Responses that a layer makes itself.
 
-use http::header::RETRY_AFTER;
+use std::fmt;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::store::StoreError;
@@ -14,6 +16,21 @@ where
 {
     let mut response = Response::new(B::default());
     *response.status_mut() = status;
+    response.extensions_mut().insert(reason);
+    response
+}
+
+/// The developer's mistake in wiring: a 500 that says, like the log, how to mend it.
+pub(crate) fn mistake<B, R>(reason: R) -> Response<B>
+where
+    B: From<String>,
+    R: fmt::Display + Clone + Send + Sync + 'static,
+{
+    tracing::error!("{reason}");
+    let mut response = Response::new(B::from(reason.to_string()));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, text);
     response.extensions_mut().insert(reason);
     response
 }

@@ -21,9 +21,9 @@ use http_body_util::BodyExt;
 use support::RedisServer;
 use tokio::task::JoinSet;
 use tower_redis_kit::rate_limit::{
-    Blocked, Charge, ChooseLimits, ConcurrencyLimitLayer, Fallback, Finished, Header, Limit,
-    Limited, LiveLimits, MissingCharge, MissingKey, PeerIp, Quota, RateLimitLayer, RequestMatcher,
-    RouteLimits, WithoutKey,
+    Allowances, Blocked, Charge, ChooseLimits, ConcurrencyLimitLayer, Fallback, Finished, Header,
+    Limit, Limited, LiveLimits, MissingAllowances, MissingCharge, MissingKey, PeerIp, Quota,
+    RateLimitLayer, RequestMatcher, RouteLimits, WithoutKey,
 };
 use tower_redis_kit::{Store, StoreLayer};
 
@@ -50,6 +50,7 @@ on_every_store! {
     changed_limits_go_on_with_what_was_counted,
     lists_come_before_limits,
     no_key_passes_or_is_refused_as_it_was_said,
+    a_handler_is_told_what_is_left,
 }
 
 fn by_key(name: &str, quota: Quota) -> Limit {
@@ -570,6 +571,65 @@ async fn a_handler_that_wants_to_charge_where_nothing_settles_is_a_500_that_name
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let _: MissingCharge = reason(&response);
     assert!(text(response).await.contains("Limit::settle"));
+    assert_eq!(text(send::<_, Body>(&app, get_request("/maybe")).await).await, "true");
+}
+
+/// What its handler was told, outermost first.
+async fn told(allowances: Allowances) -> String {
+    let told = allowances.iter().map(|(name, it)| format!("{name}: {}", it.remaining()));
+    let least = allowances.remaining();
+    format!("{}; {least:?}", told.collect::<Vec<_>>().join(", "))
+}
+
+async fn a_handler_is_told_what_is_left(store: Store) {
+    let limits = [
+        by_key("minute", Quota::per_minute(2)),
+        by_key("day", Quota::per_day(9)),
+        by_key("next", Quota::per_day(1)).shadow(),
+    ];
+    let outer = RateLimitLayer::all(by_user("user", Quota::per_day(5)).cost(3)).allowances();
+    let app = Router::new()
+        .route("/", get(told))
+        .layer(RateLimitLayer::all(by_key("silent", Quota::per_day(9))))
+        .layer(RateLimitLayer::all(limits).allowances())
+        .layer(outer)
+        .layer(StoreLayer::new(store));
+    let of_both = || request("GET", "/", &[("x-api-key", "k"), ("x-user", "ada")]);
+    let first: Response = send(&app, of_both()).await;
+    assert_eq!(text(first).await, "user: 2, minute: 1, day: 8; Some(1)");
+    let second: Response = send(&app, keyed("k")).await;
+    assert_eq!(text(second).await, "minute: 0, day: 7; Some(0)");
+    assert_eq!(status(&app, keyed("k")).await, 429);
+    let nobody: Response = send(&app, get_request("/")).await;
+    assert_eq!(text(nobody).await, "; None");
+}
+
+#[tokio::test]
+async fn a_handler_is_told_of_a_limit_that_goes_on_in_this_process() {
+    let layer = |fallback| {
+        let limit = by_key("api", Quota::per_day(3));
+        RateLimitLayer::all(limit).allowances().fallback(fallback)
+    };
+    for (fallback, expected) in [(Fallback::Local, "api: 2; Some(2)"), (Fallback::Allow, "; None")]
+    {
+        let app = Router::new().route("/", get(told)).layer(layer(fallback));
+        let app = app.layer(StoreLayer::new(away().await));
+        let response: Response = send(&app, keyed("k")).await;
+        assert_eq!(text(response).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_wants_to_know_what_no_layer_tells_is_a_500_that_names_the_fix() {
+    let app = Router::new()
+        .route("/", get(told))
+        .route("/maybe", get(async |it: Option<Allowances>| it.is_none().to_string()))
+        .layer(RateLimitLayer::all(by_key("api", Quota::per_day(10))))
+        .layer(StoreLayer::new(Store::memory()));
+    let response: Response = send(&app, keyed("k")).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let _: MissingAllowances = reason(&response);
+    assert!(text(response).await.contains("RateLimitLayer::allowances()"));
     assert_eq!(text(send::<_, Body>(&app, get_request("/maybe")).await).await, "true");
 }
 

@@ -84,3 +84,38 @@ impl Allowance {
         Err(Limited { violations: smallvec![Violation::new(limit, &self.decision)] })
     }
 }
+
+/// What limits say of a request that they let pass, for its handler.
+///
+/// An extractor in axum; anywhere else, in the request's extensions. It is there inside of a layer
+/// with [`allowances`](super::RateLimitLayer::allowances), where there is an example, and empty for a
+/// request that meets no limit. [Shadows](super::Limit::shadow) are not in it, nor limits that
+/// nothing is known of, as with [`Fallback::Allow`](super::Fallback::Allow).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowances {
+    known: Vec<(Arc<str>, Allowance)>,
+}
+
+impl Allowances {
+    /// What the limit of this name says; of several, the innermost.
+    #[must_use]
+    pub fn get(&self, limit: &str) -> Option<&Allowance> {
+        self.iter().filter(|(name, _)| *name == limit).map(|(_, allowance)| allowance).last()
+    }
+
+    /// What each limit says, by its name, from the outermost layer to the innermost.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Allowance)> {
+        self.known.iter().map(|(name, allowance)| (&**name, allowance))
+    }
+
+    /// How many more requests all of them would allow right now, where each costs 1. `None`: there
+    /// is no limit.
+    #[must_use]
+    pub fn remaining(&self) -> Option<u64> {
+        self.iter().map(|(_, allowance)| allowance.remaining()).min()
+    }
+
+    pub(super) fn extend(&mut self, more: impl Iterator<Item = (Arc<str>, Allowance)>) {
+        self.known.extend(more);
+    }
+}

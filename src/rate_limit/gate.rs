@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Extensions, Method, Response};
 use smallvec::SmallVec;
 
 use super::body::Tail;
@@ -14,7 +14,8 @@ use super::limit::LimitSettings;
 use super::refusal::Refusal;
 use super::settle::{Offered, Settlement};
 use super::{
-    Charge, Fallback, Key, KeyError, KeyFuture, LimitBody, Limited, Limits, Violation, fields,
+    Allowance, Allowances, Charge, Fallback, Key, KeyError, KeyFuture, LimitBody, Limited, Limits,
+    Violation, fields,
 };
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
@@ -276,6 +277,15 @@ impl Gate for LimitGate {
             Err(error) => self.go_on_without(error)?,
         }
         self.refusal().map_or(Ok(()), Err)
+    }
+
+    fn pass(&self, extensions: &mut Extensions) {
+        if self.settings.tells_handlers {
+            let known = extensions.get_or_insert_default::<Allowances>();
+            known.extend(fields::shown(&self.asked).map(|(asked, decision)| {
+                (asked.limit.name.clone(), Allowance::new(&asked.limit.name, *decision))
+            }));
+        }
     }
 
     /// A batch that is charged for is kept for others.

@@ -26,6 +26,7 @@ pub(super) struct Settings {
     pub(super) fallback: Fallback,
     pub(super) fields: Fields,
     pub(super) legacy_fields: bool,
+    pub(super) tells_handlers: bool,
     pub(super) refuse_with: Option<Arc<RefuseWith>>,
     pub(super) allowed: Option<Arc<dyn RequestMatcher>>,
     pub(super) blocked: Option<Arc<dyn RequestMatcher>>,
@@ -88,6 +89,7 @@ impl RateLimitLayer {
                 fallback: Fallback::default(),
                 fields: Fields::default(),
                 legacy_fields: false,
+                tells_handlers: false,
                 refuse_with: None,
                 allowed: None,
                 blocked: None,
@@ -115,6 +117,36 @@ impl RateLimitLayer {
     /// request may be repeated.
     pub fn legacy_fields(self) -> RateLimitLayer {
         self.with(|settings| settings.legacy_fields = true)
+    }
+
+    /// Tells handlers as well, by the extractor [`Allowances`](super::Allowances): for a page that
+    /// says how many are left, or a service that does less for who has used up nearly all.
+    ///
+    /// ```
+    /// use axum::{Router, body::Body, routing::get};
+    /// use http::Request;
+    /// use http_body_util::BodyExt;
+    /// use tower::ServiceExt;
+    /// use tower_redis_kit::Store;
+    /// use tower_redis_kit::rate_limit::{Allowances, Header, Quota, RateLimitLayer};
+    ///
+    /// async fn search(allowances: Allowances) -> String {
+    ///     let left = allowances.get("search").map_or(0, |search| search.remaining());
+    ///     format!("{left} more today")
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let layer = RateLimitLayer::new("search", Quota::per_day(20), Header::new("x-api-key"))
+    ///     .allowances()
+    ///     .with_store(Store::memory());
+    /// let app = Router::new().route("/", get(search)).layer(layer);
+    /// let request = Request::get("/").header("x-api-key", "k").body(Body::empty()).unwrap();
+    /// let response = app.oneshot(request).await.unwrap();
+    /// assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "19 more today");
+    /// # }
+    /// ```
+    pub fn allowances(self) -> RateLimitLayer {
+        self.with(|settings| settings.tells_handlers = true)
     }
 
     /// The response to a request that is refused, by the reason and the request's head, in the place

@@ -47,6 +47,7 @@
 //! another all show. [Shadows](Limit::shadow) do not, nor do limits that nothing is known of, as
 //! with [`Fallback::Allow`].
 //!
+//! With [`allowances`](RateLimitLayer::allowances) handlers are told as well.
 //! [`legacy_fields`](RateLimitLayer::legacy_fields) adds `X-RateLimit-*`. A page of another origin
 //! reads none of these unless `Access-Control-Expose-Headers` names them.
 //!
@@ -106,7 +107,7 @@ mod service;
 mod settle;
 mod single;
 
-pub use self::allowance::Allowance;
+pub use self::allowance::{Allowance, Allowances};
 pub use self::body::LimitBody;
 pub use self::choice::{ChooseLimits, Limits, LiveLimits, RouteLimits};
 pub use self::concurrency::ConcurrencyLimitLayer;
@@ -116,7 +117,9 @@ pub use self::future::ResponseFuture;
 pub use self::layer::RateLimitLayer;
 pub use self::limit::{Limit, Unit, WithoutKey};
 pub use self::limiter::Limiter;
-pub use self::rejection::{Blocked, Limited, MissingCharge, MissingKey, Violation};
+pub use self::rejection::{
+    Blocked, Limited, MissingAllowances, MissingCharge, MissingKey, Violation,
+};
 pub use self::service::RateLimit;
 pub use self::settle::{Charge, Finished};
 pub use crate::key::{

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum_core::body::Body;
 use axum_core::response::{IntoResponse, Response};
-use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::{answer, fields};
 use crate::policy::limiting::Decision;
+use crate::refusal;
 
 /// Why a request was answered with 429; in the response's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,9 +169,30 @@ impl std::error::Error for MissingCharge {}
 
 impl IntoResponse for MissingCharge {
     fn into_response(self) -> Response {
-        tracing::error!("{self}");
-        let mut response = (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response();
-        response.extensions_mut().insert(self);
-        response
+        refusal::mistake(self)
+    }
+}
+
+/// A handler wants to know what limits say, but no layer tells it: a mistake in wiring.
+///
+/// Answered with 500, with this in the response's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissingAllowances;
+
+impl fmt::Display for MissingAllowances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "no rate limit around this route tells its handler what is left: give its layer \
+             `RateLimitLayer::allowances()`, or take `Option<Allowances>`",
+        )
+    }
+}
+
+impl std::error::Error for MissingAllowances {}
+
+impl IntoResponse for MissingAllowances {
+    fn into_response(self) -> Response {
+        refusal::mistake(self)
     }
 }

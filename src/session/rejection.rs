@@ -109,9 +109,6 @@ impl std::error::Error for MissingSession {}
 
 impl IntoResponse for MissingSession {
     fn into_response(self) -> Response {
-        tracing::error!("{self}");
-        let mut response = (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response();
-        response.extensions_mut().insert(self);
-        response
+        refusal::mistake(self)
     }
 }

@@ -4,7 +4,7 @@ use axum_core::response::{IntoResponse, Response};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 
-use crate::refusal::refusal;
+use crate::refusal::{self, refusal};
 
 /// Why a request was answered with 401 or 400; in the response's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +88,6 @@ impl std::error::Error for MissingClaims {}
 
 impl IntoResponse for MissingClaims {
     fn into_response(self) -> Response {
-        tracing::error!("{self}");
-        let mut response = (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response();
-        response.extensions_mut().insert(self);
-        response
+        refusal::mistake(self)
     }
 }
