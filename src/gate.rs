@@ -102,12 +102,19 @@ pin_project! {
     enum State<S, F, ReqBody, R, A, W> {
         Waiting {
             waiting: Pin<Box<dyn Future<Output = W> + Send>>,
-            call: Option<(S, Request<ReqBody>)>,
+            call: Option<Held<S, ReqBody>>,
         },
-        Asking { asking: Asking<A>, call: Option<(S, Request<ReqBody>)> },
+        Asking { asking: Asking<A>, call: Option<Held<S, ReqBody>> },
         Calling { #[pin] future: F },
         Refused { response: Option<R> },
     }
+}
+
+/// A call that its gate has yet to let through.
+struct Held<S, ReqBody> {
+    ready: S,
+    head: Parts,
+    body: ReqBody,
 }
 
 /// What comes of a plan without waiting.
@@ -143,26 +150,26 @@ where
     /// Calls `inner` when the gate opens: at once where nothing has to be waited for.
     pub(crate) fn call(
         inner: &mut S,
-        mut request: Request<ReqBody>,
+        (mut head, body): (Parts, ReqBody),
         mut gate: G,
         plan: Planned<G>,
     ) -> Self {
         let step = step(&mut gate, plan);
         if let Step::Call = step {
-            gate.pass(request.extensions_mut());
-            return Gated { gate, state: State::Calling { future: inner.call(request) } };
+            gate.pass(&mut head.extensions);
+            let future = inner.call(Request::from_parts(head, body));
+            return Gated { gate, state: State::Calling { future } };
         }
         // The service that was polled ready goes into the future; its clone, which was not, stays to
         // be polled. After a refusal it is dropped, and gives back whatever it had reserved.
         let clone = inner.clone();
         let ready = mem::replace(inner, clone);
         let state = match step {
-            Step::Refuse(refusal) => {
-                let (head, _) = request.into_parts();
-                State::Refused { response: Some(gate.refuse(refusal, &head)) }
+            Step::Refuse(refusal) => State::Refused { response: Some(gate.refuse(refusal, &head)) },
+            Step::Ask(asking) => State::Asking { asking, call: Some(Held { ready, head, body }) },
+            Step::Wait(waiting) => {
+                State::Waiting { waiting, call: Some(Held { ready, head, body }) }
             }
-            Step::Ask(asking) => State::Asking { asking, call: Some((ready, request)) },
-            Step::Wait(waiting) => State::Waiting { waiting, call: Some((ready, request)) },
             Step::Call => unreachable!("returned above"),
         };
         Gated { gate, state }
@@ -199,13 +206,12 @@ where
             };
             let next = match step {
                 Step::Call => {
-                    let (mut service, mut request) = call.expect("called once");
-                    this.gate.pass(request.extensions_mut());
-                    State::Calling { future: service.call(request) }
+                    let Held { mut ready, mut head, body } = call.expect("called once");
+                    this.gate.pass(&mut head.extensions);
+                    State::Calling { future: ready.call(Request::from_parts(head, body)) }
                 }
                 Step::Refuse(refusal) => {
-                    let (_, request) = call.expect("refused once");
-                    let (head, _) = request.into_parts();
+                    let Held { head, .. } = call.expect("refused once");
                     State::Refused { response: Some(this.gate.refuse(refusal, &head)) }
                 }
                 Step::Ask(asking) => State::Asking { asking, call },

@@ -201,12 +201,15 @@ fn the_changelog_names_what_limits_are_made_of() {
         named.collect::<BTreeSet<_>>()
     };
     let mut wanted = BTreeSet::new();
-    for file in ["src/rate_limit/limiter.rs", "src/rate_limit/limiter/waiting.rs"] {
-        let text = code(&fs::read_to_string(root.join(file)).unwrap());
-        let methods = text.split("pub async fn ").skip(1);
-        wanted.extend(methods.map(|rest| rest.split('(').next().unwrap().to_owned()));
+    let mut files = sources("src/rate_limit/limiter");
+    let limiter = fs::read_to_string(root.join("src/rate_limit/limiter.rs")).unwrap();
+    files.push((String::new(), code(&limiter)));
+    for (_, text) in files {
+        let methods = ["pub fn ", "pub async fn "].map(|begin| text.split(begin).skip(1));
+        let methods = methods.into_iter().flatten();
+        wanted.extend(methods.map(|rest| rest.split(['(', '<']).next().unwrap().to_owned()));
     }
-    assert!(["peek_n", "take_within"].into_iter().all(|method| wanted.contains(method)));
+    assert!(["peek_n", "take_all", "take_within"].into_iter().all(|it| wanted.contains(it)));
     for file in ["src/rate_limit/mod.rs", "src/rate_limit/concurrency/mod.rs"] {
         wanted.extend(exports(file));
     }

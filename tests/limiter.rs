@@ -15,7 +15,7 @@ use http::StatusCode;
 use support::RedisServer;
 use tokio::task::JoinSet;
 use tower_redis_kit::rate_limit::{
-    Fallback, Header, Key, Limit, Limited, Limiter, PeerIp, Quota, RateLimitLayer,
+    Fallback, Header, Key, Limit, Limited, Limiter, PeerIp, Quota, RateLimitLayer, Violation,
 };
 use tower_redis_kit::{Store, StoreLayer};
 
@@ -31,6 +31,8 @@ on_every_store! {
     an_administrator_shuts_and_opens_what_a_layer_limits,
     a_hundred_at_once_take_exactly_what_is_there,
     what_costs_more_than_there_ever_is_says_so,
+    of_several_limits_all_are_charged_or_none,
+    what_is_taken_twice_from_one_limit_is_taken_at_once,
     who_waits_gets_a_turn_in_the_order_of_coming,
     who_would_wait_for_too_long_is_told_at_once,
     who_leaves_a_line_takes_nothing_and_holds_nobody_up,
@@ -306,6 +308,92 @@ async fn what_costs_more_than_there_ever_is_says_so(store: Store) {
             "{name}: nothing costs nothing"
         );
     }
+}
+
+async fn of_several_limits_all_are_charged_or_none(store: Store) {
+    for (name, quota) in each(2) {
+        let mails = store.limiter(&format!("mails-{name}"), Quota::per_day(5));
+        let to_one = store.limiter(name, quota);
+        let send = async |to: &str, cost| {
+            let parts = [(&mails, Key::from("ada"), 1), (&to_one, Key::from(to), cost)];
+            Limiter::take_all(parts).await.unwrap()
+        };
+        let first = send("grace", 2).await;
+        assert!(first.is_allowed() && first.remaining() == 0, "{name}: {first:?}");
+        assert_eq!(first.retry_after(), Some(Duration::ZERO), "{name}");
+        assert!(first.or_limited().is_ok());
+
+        let refused = send("grace", 1).await;
+        assert!(!refused.is_allowed(), "{name}");
+        assert!(refused.retry_after().is_some_and(|wait| wait > minutes(1)), "{name}: {refused:?}");
+        let limited = refused.or_limited().unwrap_err();
+        assert_eq!(limited.violations().map(Violation::limit).collect::<Vec<_>>(), [name]);
+        assert_eq!(mails.peek("ada").await.unwrap().remaining(), 4, "{name}: none is charged");
+        assert_eq!(send("linus", 3).await.retry_after(), None, "{name}: more than there ever is");
+
+        assert!(mails.take_n("ada", 4).await.unwrap().is_allowed());
+        let both = send("grace", 1).await.or_limited().unwrap_err();
+        assert_eq!(both.violations().count(), 2, "{name}: {both:?}");
+    }
+    assert!(Limiter::take_all([]).await.unwrap().is_allowed(), "there is no limit");
+}
+
+async fn what_is_taken_twice_from_one_limit_is_taken_at_once(store: Store) {
+    for (name, quota) in each(3) {
+        let limiter = store.limiter(name, quota);
+        let again = store.limiter(name, quota);
+        let twice = || [(&limiter, Key::from("ada"), 1), (&again, Key::from("ada"), 1)];
+        let taken = Limiter::take_all(twice()).await.unwrap();
+        assert!(taken.is_allowed() && taken.remaining() == 1, "{name}: {taken:?}");
+        assert!(!Limiter::take_all(twice()).await.unwrap().is_allowed(), "{name}");
+        let others = [(&limiter, Key::from("ada"), 1), (&limiter, Key::from("grace"), 1)];
+        assert!(Limiter::take_all(others).await.unwrap().is_allowed(), "{name}");
+        assert_eq!(limiter.peek("grace").await.unwrap().remaining(), 2, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn several_limits_of_one_caller_are_one_command() {
+    let server = RedisServer::start();
+    let store = store_on(&server).await;
+    let limiters = each(5).map(|(name, quota)| store.limiter(name, quota));
+    let parts = || limiters.iter().map(|limiter| (limiter, Key::from("ada"), 1));
+    let before = server.count();
+    assert!(Limiter::take_all(parts()).await.unwrap().is_allowed());
+    let ran = server.count().since(&before).commands;
+    assert_eq!(ran.get("evalsha"), Some(&1), "{ran:?}");
+}
+
+#[tokio::test]
+async fn without_redis_each_of_several_limits_goes_by_its_fallback() {
+    let store = away().await;
+    let local = store.limiter("local", Quota::per_hour(2));
+    let open = store.limiter("open", Quota::per_hour(1)).fallback(Fallback::Allow);
+    let shut = store.limiter("shut", Quota::per_hour(9)).fallback(Fallback::Refuse);
+    let take = async |limiters: &[&Limiter]| {
+        Limiter::take_all(limiters.iter().map(|it| (*it, Key::from("ada"), 1))).await
+    };
+    assert!(take(&[&local, &shut]).await.unwrap_err().is_unavailable());
+    for expected in [true, true, false] {
+        let allowance = take(&[&open, &local]).await.unwrap();
+        assert_eq!(allowance.is_allowed(), expected, "the refusal before charged nothing here");
+    }
+}
+
+#[tokio::test]
+#[should_panic(expected = "limits of different stores are not one decision")]
+async fn limits_of_two_stores_are_not_one_decision() {
+    let limiters = [(); 2].map(|()| Store::memory().limiter("mail", Quota::per_day(1)));
+    let _ = Limiter::take_all(limiters.iter().map(|it| (it, Key::from("ada"), 1))).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "two limits are called \"mail\", and have different quotas")]
+async fn quotas_of_one_name_are_not_one_decision() {
+    let store = Store::memory();
+    let limiters = [1, 2].map(|limit| store.limiter("mail", Quota::per_day(limit)));
+    let keys = ["ada", "grace"].map(Key::from);
+    let _ = Limiter::take_all(limiters.iter().zip(keys).map(|(it, key)| (it, key, 1))).await;
 }
 
 async fn who_waits_gets_a_turn_in_the_order_of_coming(store: Store) {

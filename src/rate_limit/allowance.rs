@@ -1,8 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::smallvec;
-
 use super::{Limited, Violation};
 use crate::policy::limiting::Decision;
 
@@ -11,14 +9,23 @@ use crate::policy::limiting::Decision;
 #[must_use = "an allowance may be a refusal"]
 pub struct Allowance {
     decision: Decision,
-    /// The limit that refuses.
-    refused_by: Option<Arc<str>>,
+    /// Where it is a refusal. Few are, and the others should be small.
+    limited: Option<Box<Limited>>,
 }
 
 impl Allowance {
     pub(super) fn new(limit: &Arc<str>, decision: Decision) -> Allowance {
-        let refused_by = (!decision.allowed).then(|| limit.clone());
-        Allowance { decision, refused_by }
+        let limited = (!decision.allowed).then(|| limited([(limit, decision)].into_iter()));
+        Allowance { decision, limited }
+    }
+
+    /// Of limits that are asked together.
+    pub(super) fn of_all<'a>(
+        decisions: impl Iterator<Item = (&'a Arc<str>, Decision)> + Clone,
+    ) -> Allowance {
+        let decision = Decision::of_all(decisions.clone().map(|(_, decision)| decision));
+        let limited = (!decision.allowed).then(|| limited(decisions));
+        Allowance { decision, limited }
     }
 
     /// Whether it was, or of a [peek](super::Limiter::peek) would be, allowed.
@@ -80,9 +87,15 @@ impl Allowance {
     /// # Errors
     /// When it was not allowed.
     pub fn or_limited(self) -> Result<(), Limited> {
-        let Some(limit) = self.refused_by else { return Ok(()) };
-        Err(Limited { violations: smallvec![Violation::new(limit, &self.decision)] })
+        self.limited.map_or(Ok(()), |limited| Err(*limited))
     }
+}
+
+#[cold]
+fn limited<'a>(decisions: impl Iterator<Item = (&'a Arc<str>, Decision)>) -> Box<Limited> {
+    let refusals = decisions.filter(|(_, decision)| !decision.allowed);
+    let violations = refusals.map(|(limit, it)| Violation::new(limit.clone(), &it)).collect();
+    Box::new(Limited { violations })
 }
 
 /// What limits say of a request that they let pass, for its handler.

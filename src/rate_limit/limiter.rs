@@ -9,6 +9,7 @@ use crate::store::verbs::{Block, Reset, Rule};
 use crate::{Store, StoreError};
 
 mod asking;
+mod together;
 mod waiting;
 
 /// A limit to ask in code: in handlers, at log-ins, in what runs in the background.

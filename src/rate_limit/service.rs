@@ -38,7 +38,6 @@ where
         let (mut head, body) = request.into_parts();
         let mut gate = LimitGate::new(self.settings.clone());
         let plan = gate.plan(&self.settings, &mut head);
-        let request = Request::from_parts(head, body);
-        ResponseFuture::new(Gated::call(&mut self.inner, request, gate, plan))
+        ResponseFuture::new(Gated::call(&mut self.inner, (head, body), gate, plan))
     }
 }

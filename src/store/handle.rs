@@ -315,6 +315,11 @@ impl Store {
         &self.shared.flights
     }
 
+    /// Whether two handles are of one store.
+    pub(crate) fn is(&self, other: &Store) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Who waits for what in this process.
     pub(super) fn turns(&self) -> &Turns {
         &self.shared.turns

@@ -40,8 +40,7 @@ where
         let (mut head, body) = request.into_parts();
         let mut gate = TokenGate::new(self.settings.clone());
         let plan = gate.plan(&mut head);
-        let request = Request::from_parts(head, body);
-        ResponseFuture::new(Gated::call(&mut self.inner, request, gate, plan))
+        ResponseFuture::new(Gated::call(&mut self.inner, (head, body), gate, plan))
     }
 }
 

@@ -36,6 +36,18 @@ impl Decision {
         Decision::new(true, remaining.into(), 0, || None)
     }
 
+    /// What limits that are asked together say together; of none, that it is allowed.
+    pub(crate) fn of_all(decisions: impl Iterator<Item = Decision>) -> Decision {
+        decisions.fold(Decision::new(true, u64::MAX, 0, || None), |all, one| Decision {
+            allowed: all.allowed && one.allowed,
+            is_blocked: all.is_blocked || one.is_blocked,
+            remaining: all.remaining.min(one.remaining),
+            full_after: all.full_after.max(one.full_after),
+            // Never is the longest.
+            retry_after: all.retry_after.max(one.retry_after),
+        })
+    }
+
     /// By a limit that counts in times of its own.
     pub(crate) fn local(
         allowed: bool,

@@ -39,7 +39,6 @@ where
         let (head, body) = request.into_parts();
         let mut gate = ConcurrencyGate::new(self.settings.clone());
         let plan = gate.plan(&self.settings, &head);
-        let request = Request::from_parts(head, body);
-        ResponseFuture::new(Gated::call(&mut self.inner, request, gate, plan))
+        ResponseFuture::new(Gated::call(&mut self.inner, (head, body), gate, plan))
     }
 }
