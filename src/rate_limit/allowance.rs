@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use super::{Limited, Violation};
 use crate::policy::limiting::Decision;
 
@@ -9,14 +11,22 @@ use crate::policy::limiting::Decision;
 #[must_use = "an allowance may be a refusal"]
 pub struct Allowance {
     decision: Decision,
-    /// Where it is a refusal. Few are, and the others should be small.
-    limited: Option<Box<Limited>>,
+    /// Few are refusals, and the others should be small.
+    refused: Option<Box<Refused>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Refused {
+    /// By the only limit that was asked.
+    By(Arc<str>),
+    ByAny(Limited),
 }
 
 impl Allowance {
+    #[inline]
     pub(super) fn new(limit: &Arc<str>, decision: Decision) -> Allowance {
-        let limited = (!decision.allowed).then(|| limited([(limit, decision)].into_iter()));
-        Allowance { decision, limited }
+        let refused = (!decision.allowed).then(|| refused_by(limit));
+        Allowance { decision, refused }
     }
 
     /// Of limits that are asked together.
@@ -24,8 +34,12 @@ impl Allowance {
         decisions: impl Iterator<Item = (&'a Arc<str>, Decision)> + Clone,
     ) -> Allowance {
         let decision = Decision::of_all(decisions.clone().map(|(_, decision)| decision));
-        let limited = (!decision.allowed).then(|| limited(decisions));
-        Allowance { decision, limited }
+        let refused = (!decision.allowed).then(|| {
+            let refusals = decisions.filter(|(_, decision)| !decision.allowed);
+            let violations = refusals.map(|(limit, it)| Violation::new(limit.clone(), &it));
+            Box::new(Refused::ByAny(Limited { violations: violations.collect() }))
+        });
+        Allowance { decision, refused }
     }
 
     /// Whether it was, or of a [peek](super::Limiter::peek) would be, allowed.
@@ -87,15 +101,20 @@ impl Allowance {
     /// # Errors
     /// When it was not allowed.
     pub fn or_limited(self) -> Result<(), Limited> {
-        self.limited.map_or(Ok(()), |limited| Err(*limited))
+        match self.refused.map(|refused| *refused) {
+            None => Ok(()),
+            Some(Refused::By(limit)) => {
+                Err(Limited { violations: smallvec![Violation::new(limit, &self.decision)] })
+            }
+            Some(Refused::ByAny(limited)) => Err(limited),
+        }
     }
 }
 
+/// By itself, and without the decision: that is not to be put into memory for it.
 #[cold]
-fn limited<'a>(decisions: impl Iterator<Item = (&'a Arc<str>, Decision)>) -> Box<Limited> {
-    let refusals = decisions.filter(|(_, decision)| !decision.allowed);
-    let violations = refusals.map(|(limit, it)| Violation::new(limit.clone(), &it)).collect();
-    Box::new(Limited { violations })
+fn refused_by(limit: &Arc<str>) -> Box<Refused> {
+    Box::new(Refused::By(limit.clone()))
 }
 
 /// What limits say of a request that they let pass, for its handler.
