@@ -29,7 +29,7 @@ pub(crate) trait Gate {
     fn open(&mut self, answer: Result<Self::Answer, StoreError>) -> Result<(), Self::Refusal>;
 
     /// The request passes: what its handler is told.
-    fn pass(&self, extensions: &mut Extensions) {
+    fn tell(&self, extensions: &mut Extensions) {
         let _ = extensions;
     }
 
@@ -156,7 +156,7 @@ where
     ) -> Self {
         let step = step(&mut gate, plan);
         if let Step::Call = step {
-            gate.pass(&mut head.extensions);
+            gate.tell(&mut head.extensions);
             let future = inner.call(Request::from_parts(head, body));
             return Gated { gate, state: State::Calling { future } };
         }
@@ -207,7 +207,7 @@ where
             let next = match step {
                 Step::Call => {
                     let Held { mut ready, mut head, body } = call.expect("called once");
-                    this.gate.pass(&mut head.extensions);
+                    this.gate.tell(&mut head.extensions);
                     State::Calling { future: ready.call(Request::from_parts(head, body)) }
                 }
                 Step::Refuse(refusal) => {

@@ -2,15 +2,17 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use common::{away, field, memory, on_every_store, redis_under, request, send, store_on, text};
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 use http::StatusCode;
 use support::RedisServer;
 use tokio::task::JoinSet;
@@ -448,6 +450,88 @@ async fn who_leaves_a_line_takes_nothing_and_holds_nobody_up(store: Store) {
     assert!(began.elapsed() < minutes(1) / 2);
     let wait = Duration::from_millis(500);
     assert!(limiter.take_n_within("all", 2, wait).await.unwrap().is_allowed(), "no more was taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_put_aside_keeps_nobody_waiting() {
+    let limiter = Store::memory().limiter("calls", Quota::per_second(1));
+    assert!(limiter.take("all").await.unwrap().is_allowed());
+    let mut aside = Box::pin(limiter.take_within("all", minutes(1)));
+    assert!((&mut aside).now_or_never().is_none());
+    tokio::time::advance(minutes(2)).await;
+    let next = tokio::time::timeout(minutes(1), limiter.take_within("all", DAY)).await;
+    assert!(next.is_ok_and(|it| it.unwrap().is_allowed()));
+    assert!(!aside.await.unwrap().is_allowed(), "its time is up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_hears_soon_of_what_is_given_back() {
+    type Back = fn(Limiter) -> BoxFuture<'static, ()>;
+    let backs: [Back; 3] = [
+        |it| Box::pin(async move { assert_eq!(it.refund("all", 1).await.unwrap(), 1) }),
+        |it| Box::pin(async move { assert!(it.reset("all").await.unwrap()) }),
+        |it| {
+            Box::pin(async move {
+                it.block("all", DAY / 2).await.unwrap();
+                tokio::time::sleep(minutes(1)).await;
+                assert!(it.unblock("all").await.unwrap());
+            })
+        },
+    ];
+    for back in backs {
+        let limiter = Store::memory().limiter("calls", Quota::per_day(1).fixed_window());
+        assert!(limiter.take("all").await.unwrap().is_allowed());
+        let given = async {
+            tokio::time::sleep(minutes(1)).await;
+            back(limiter.clone()).await;
+            tokio::time::Instant::now()
+        };
+        let (waited, given) = tokio::join!(limiter.take_within("all", DAY), given);
+        assert!(waited.unwrap().is_allowed());
+        assert!(given.elapsed() <= Duration::from_secs(1), "{:?}", given.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_others_who_cannot_be_in_time_is_told_at_once() {
+    let store = Store::memory();
+    let limiter = store.limiter("calls", Quota::per_day(2));
+    assert!(limiter.take_n("all", 2).await.unwrap().is_allowed());
+    let mut first = Box::pin(limiter.take_n_within("all", 2, DAY * 2));
+    assert!((&mut first).now_or_never().is_none());
+    let began = tokio::time::Instant::now();
+    let refused = limiter.take_within("all", DAY / 2).await.unwrap();
+    assert_eq!((refused.is_allowed(), refused.retry_after()), (false, Some(DAY)), "as the first");
+    assert_eq!(limiter.take_n_within("all", 3, DAY).await.unwrap().retry_after(), None);
+    assert!(limiter.take_n_within("all", 0, DAY).await.unwrap().is_allowed(), "it costs nothing");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    let larger = store.limiter("calls", Quota::per_day(9));
+    assert!(larger.take_within("all", DAY).await.unwrap().is_allowed(), "another quota's line");
+}
+
+#[test]
+fn who_listens_to_events_may_ask_the_limiter_that_they_are_about() {
+    let limiter = Store::memory().limiter("mail", Quota::per_day(2));
+    let (asks, busy) = (limiter.clone(), AtomicBool::new(false));
+    let listener = move || {
+        if !busy.swap(true, Ordering::SeqCst) {
+            assert!(asks.peek("ada").now_or_never().is_some_and(|it| it.is_ok()));
+            busy.store(false, Ordering::SeqCst);
+        }
+        io::sink()
+    };
+    let to = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(listener);
+    let (done, waiting) = mpsc::channel();
+    std::thread::spawn(move || {
+        tracing::subscriber::with_default(to.finish(), || {
+            for left in [1, 0] {
+                let taken = limiter.take("ada").now_or_never().expect("in process").unwrap();
+                assert_eq!(taken.remaining(), left);
+            }
+        });
+        done.send(()).unwrap();
+    });
+    waiting.recv_timeout(minutes(1)).expect("no lock is held while somebody is told");
 }
 
 #[tokio::test]

@@ -140,8 +140,8 @@ impl Allowances {
         self.known.iter().map(|(name, allowance)| (&**name, allowance))
     }
 
-    /// How many more requests all of them would allow right now, where each costs 1. `None`: there
-    /// is no limit.
+    /// How many more requests all of them would allow right now, where each costs 1. `None`: the
+    /// request meets no limit, or nothing is known of those that it meets.
     #[must_use]
     pub fn remaining(&self) -> Option<u64> {
         self.iter().map(|(_, allowance)| allowance.remaining()).min()

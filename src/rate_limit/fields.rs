@@ -123,7 +123,9 @@ fn told_wait(headers: &HeaderMap) -> Option<u64> {
 }
 
 pub(super) fn number(value: &HeaderValue) -> Option<u64> {
-    value.to_str().ok()?.parse().ok()
+    // A sign, which `parse` takes, is none.
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|it| it.is_ascii_digit()));
+    digits?.parse().ok()
 }
 
 /// Rounded up: who comes back at the second stated is not too early.
@@ -219,5 +221,6 @@ mod tests {
         assert_eq!(after("4", wait), "5");
         assert_eq!(after("Fri, 31 Dec 1999 23:59:59 GMT", wait), "5");
         assert_eq!(after("4", None), "4");
+        assert_eq!(after("+60", wait), "5");
     }
 }

@@ -123,7 +123,7 @@ impl LimitGate {
             [] => return Ok(Plan::Pass),
             [asked] => {
                 let Asked { limit, subject, cost, verdict } = asked;
-                let note = |it| *verdict = Some(noted(limit, it));
+                let note = |it| *verdict = Some(it);
                 if let Some(judged) = store.judge(Act::Take, &limit.rule, subject, *cost, note) {
                     return self.judged(store, judged);
                 }
@@ -139,9 +139,12 @@ impl LimitGate {
     /// Of the only limit there was a verdict at once.
     #[inline]
     fn judged(&mut self, store: &Store, judged: Result<(), StoreError>) -> Planned<Self> {
-        if let Err(error) = judged {
-            self.store = Some(store.clone());
-            self.go_on_without(error)?;
+        match judged {
+            Ok(()) => self.asked.iter().for_each(Asked::observe),
+            Err(error) => {
+                self.store = Some(store.clone());
+                self.go_on_without(error)?;
+            }
         }
         self.refusal().map_or(Ok(Plan::Pass), Err)
     }
@@ -240,6 +243,13 @@ fn keys(
 }
 
 impl Asked {
+    /// Counts what the store has decided.
+    fn observe(&self) {
+        if let Some(decision) = self.decision() {
+            observe::rate_limit(&self.limit.name, event(&self.limit, decision, true));
+        }
+    }
+
     /// What is known of it.
     pub(super) fn decision(&self) -> Option<&Decision> {
         self.verdict.as_ref().map(|verdict| &verdict.decision)
@@ -270,7 +280,8 @@ impl Gate for LimitGate {
                 for (asked, taken) in self.asked.iter_mut().zip(taken) {
                     if taken.standing != Standing::Unknown {
                         let verdict = asked.limit.rule.counting.verdict(&taken, asked.cost);
-                        asked.verdict = Some(noted(&asked.limit, verdict));
+                        asked.verdict = Some(verdict);
+                        asked.observe();
                     }
                 }
             }
@@ -279,7 +290,7 @@ impl Gate for LimitGate {
         self.refusal().map_or(Ok(()), Err)
     }
 
-    fn pass(&self, extensions: &mut Extensions) {
+    fn tell(&self, extensions: &mut Extensions) {
         if self.settings.tells_handlers {
             let known = extensions.get_or_insert_default::<Allowances>();
             known.extend(fields::shown(&self.asked).map(|(asked, decision)| {
@@ -310,12 +321,6 @@ impl<B> Respond<B> for LimitGate {
         let tail = self.settlement(&response).map_or(Tail::Nothing, Tail::Settlement);
         response.map(|body| LimitBody::new(body, tail))
     }
-}
-
-/// A verdict of the store's.
-fn noted(limit: &LimitSettings, verdict: Verdict) -> Verdict {
-    observe::rate_limit(&limit.name, event(limit, &verdict.decision, true));
-    verdict
 }
 
 fn event(limit: &LimitSettings, decision: &Decision, is_shared: bool) -> Event {

@@ -149,8 +149,9 @@ impl RateLimitLayer {
         self.with(|settings| settings.tells_handlers = true)
     }
 
-    /// The response to a request that is refused, by the reason and the request's head, in the place
-    /// of the problem document. The fields are added to it, and `Retry-After` unless it has one that
+    /// The response to a request that is limited, by the reason and the request's head, in the place
+    /// of the problem document: not to one that is [blocked](RateLimitLayer::block), has no key, or
+    /// comes while the store is away. The fields are added to it, and `Retry-After` unless it has one that
     /// is no earlier, in seconds.
     ///
     /// ```

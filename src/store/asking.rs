@@ -61,7 +61,8 @@ impl Store {
     }
 
     /// What is done to one limit alone, where that takes no waiting: in process, and by what this
-    /// process knows. Nothing is put together for it that travels.
+    /// process knows. Nothing is put together for it that travels. `then` makes of the verdict what
+    /// is wanted, where it will be; it runs under a lock, so it must not call anybody.
     #[inline]
     pub(crate) fn judge<T>(
         &self,

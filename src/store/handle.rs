@@ -61,7 +61,7 @@ pub(super) struct Shared {
     pub(super) under_way: Arc<UnderWay>,
     pub(super) permits: Arc<Permits>,
     pub(super) returns: Returns,
-    turns: Turns,
+    pub(super) turns: Turns,
     pub(super) life: Arc<Life>,
 }
 
@@ -318,11 +318,6 @@ impl Store {
     /// Whether two handles are of one store.
     pub(crate) fn is(&self, other: &Store) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
-    }
-
-    /// Who waits for what in this process.
-    pub(super) fn turns(&self) -> &Turns {
-        &self.shared.turns
     }
 
     /// Listens to a channel; up to `capacity` messages wait to be taken.

@@ -21,7 +21,7 @@ mod health;
 mod histories;
 pub(crate) mod keys;
 mod life;
-mod limit_at;
+pub(crate) mod limit_at;
 pub(crate) mod local;
 mod mailbox;
 mod memory;
@@ -31,7 +31,7 @@ mod portable;
 mod redis;
 mod returns;
 mod target;
-mod turns;
+pub(crate) mod turns;
 #[cfg(test)]
 mod two_limits;
 mod under_way;

@@ -121,7 +121,7 @@ macro_rules! dispatch {
 
 impl Counting {
     /// The most that may ever fit at once.
-    pub(super) fn capacity(&self) -> u32 {
+    pub(crate) fn capacity(&self) -> u32 {
         match self {
             Counting::Gcra(it) => it.burst(),
             Counting::FixedWindow(it) => it.limit(),

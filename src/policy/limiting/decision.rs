@@ -48,6 +48,17 @@ impl Decision {
         })
     }
 
+    /// The same refusal as it is after `passed`, if nothing has happened meanwhile.
+    pub(crate) fn later(self, passed: Duration) -> Decision {
+        let passed = micros(passed);
+        let retry_after = match self.retry_after {
+            NEVER => NEVER,
+            // It is one until somebody has asked again.
+            wait => wait.saturating_sub(passed).max(1),
+        };
+        Decision { retry_after, full_after: self.full_after.saturating_sub(passed), ..self }
+    }
+
     /// By a limit that counts in times of its own.
     pub(crate) fn local(
         allowed: bool,

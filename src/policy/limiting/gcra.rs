@@ -58,7 +58,8 @@ impl Gcra {
     }
 
     /// Charges what fits, and says what is left: tat' = max(tat, now), and tat = tat' + cT if that is
-    /// no later than now + BT. What changes nothing is for others to see to.
+    /// no later than now + BT. What costs nothing or does not fit is for others to see to; so is a
+    /// tat' that lies too far ahead, as nothing fits there.
     #[inline]
     pub(super) fn admit(
         &self,

@@ -11,13 +11,14 @@ impl Limiter {
     /// A take that takes no waiting, as most do: then nothing is put together to be waited for.
     #[inline]
     pub(super) fn at_once(&self, key: &Key, cost: u32) -> Option<Result<Allowance, StoreError>> {
-        let Shared { store, rule, .. } = &*self.shared;
-        let allowance = |Verdict { decision, .. }: Verdict| {
-            self.allowance(Event::of(decision.allowed), decision)
-        };
+        let Shared { store, rule, name, .. } = &*self.shared;
+        let allowance = |verdict: Verdict| Allowance::new(name, verdict.decision);
         match store.judge(Act::Take, rule, &key.0, cost, allowance)? {
             Err(error) => Some(self.without(key, cost, error)),
-            allowance => Some(allowance),
+            Ok(allowance) => {
+                observe::rate_limit(name, Event::of(allowance.is_allowed()));
+                Some(Ok(allowance))
+            }
         }
     }
 
@@ -46,6 +47,16 @@ impl Limiter {
     fn without(&self, key: &Key, cost: u32, error: StoreError) -> Result<Allowance, StoreError> {
         let (event, decision) = self.fall_back(key, cost, error)?;
         Ok(self.allowance(event, decision))
+    }
+
+    /// A take that is not told yet.
+    pub(super) async fn attempt(
+        &self,
+        key: Key,
+        cost: u32,
+    ) -> Result<(Event, Decision), StoreError> {
+        let answer = self.act(Act::Take, key, cost).await;
+        self.outcome(&key, cost, answer)
     }
 
     /// What comes of a take, whether or not the store has answered, and what it counts as.
