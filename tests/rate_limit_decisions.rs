@@ -576,7 +576,9 @@ async fn a_handler_that_wants_to_charge_where_nothing_settles_is_a_500_that_name
 
 /// What its handler was told, outermost first.
 async fn told(allowances: Allowances) -> String {
-    let told = allowances.iter().map(|(name, it)| format!("{name}: {}", it.remaining()));
+    let of = |name| allowances.capacity(name).unwrap();
+    let told = allowances.iter();
+    let told = told.map(|(name, it)| format!("{name}: {} of {}", it.remaining(), of(name)));
     let least = allowances.remaining();
     format!("{}; {least:?}", told.collect::<Vec<_>>().join(", "))
 }
@@ -596,9 +598,9 @@ async fn a_handler_is_told_what_is_left(store: Store) {
         .layer(StoreLayer::new(store));
     let of_both = || request("GET", "/", &[("x-api-key", "k"), ("x-user", "ada")]);
     let first: Response = send(&app, of_both()).await;
-    assert_eq!(text(first).await, "user: 2, minute: 1, day: 8; Some(1)");
+    assert_eq!(text(first).await, "user: 2 of 5, minute: 1 of 2, day: 8 of 9; Some(1)");
     let second: Response = send(&app, keyed("k")).await;
-    assert_eq!(text(second).await, "minute: 0, day: 7; Some(0)");
+    assert_eq!(text(second).await, "minute: 0 of 2, day: 7 of 9; Some(0)");
     assert_eq!(status(&app, keyed("k")).await, 429);
     let nobody: Response = send(&app, get_request("/")).await;
     assert_eq!(text(nobody).await, "; None");
@@ -610,7 +612,8 @@ async fn a_handler_is_told_of_a_limit_that_goes_on_in_this_process() {
         let limit = by_key("api", Quota::per_day(3));
         RateLimitLayer::all(limit).allowances().fallback(fallback)
     };
-    for (fallback, expected) in [(Fallback::Local, "api: 2; Some(2)"), (Fallback::Allow, "; None")]
+    for (fallback, expected) in
+        [(Fallback::Local, "api: 2 of 3; Some(2)"), (Fallback::Allow, "; None")]
     {
         let app = Router::new().route("/", get(told)).layer(layer(fallback));
         let app = app.layer(StoreLayer::new(away().await));

@@ -125,19 +125,33 @@ fn refused_by(limit: &Arc<str>) -> Box<Refused> {
 /// nothing is known of, as with [`Fallback::Allow`](super::Fallback::Allow).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowances {
-    known: Vec<(Arc<str>, Allowance)>,
+    told: Vec<Told>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    limit: Arc<str>,
+    capacity: u32,
+    allowance: Allowance,
 }
 
 impl Allowances {
     /// What the limit of this name says; of several, the innermost.
     #[must_use]
     pub fn get(&self, limit: &str) -> Option<&Allowance> {
-        self.iter().filter(|(name, _)| *name == limit).map(|(_, allowance)| allowance).last()
+        self.told(limit).map(|told| &told.allowance)
+    }
+
+    /// How many the limit of this name allows at once when nothing is used, for "19 of 20 left": a
+    /// burst, or what there is in each window.
+    #[must_use]
+    pub fn capacity(&self, limit: &str) -> Option<u32> {
+        self.told(limit).map(|told| told.capacity)
     }
 
     /// What each limit says, by its name, from the outermost layer to the innermost.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Allowance)> {
-        self.known.iter().map(|(name, allowance)| (&**name, allowance))
+        self.told.iter().map(|told| (&*told.limit, &told.allowance))
     }
 
     /// How many more requests all of them would allow right now, where each costs 1. `None`: the
@@ -147,7 +161,12 @@ impl Allowances {
         self.iter().map(|(_, allowance)| allowance.remaining()).min()
     }
 
-    pub(super) fn extend(&mut self, more: impl Iterator<Item = (Arc<str>, Allowance)>) {
-        self.known.extend(more);
+    pub(super) fn tell(&mut self, limit: &Arc<str>, capacity: u32, decision: Decision) {
+        let allowance = Allowance::new(limit, decision);
+        self.told.push(Told { limit: limit.clone(), capacity, allowance });
+    }
+
+    fn told(&self, limit: &str) -> Option<&Told> {
+        self.told.iter().rfind(|told| &*told.limit == limit)
     }
 }

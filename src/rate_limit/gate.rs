@@ -14,8 +14,8 @@ use super::limit::LimitSettings;
 use super::refusal::Refusal;
 use super::settle::{Offered, Settlement};
 use super::{
-    Allowance, Allowances, Charge, Fallback, Key, KeyError, KeyFuture, LimitBody, Limited, Limits,
-    Violation, fields,
+    Allowances, Charge, Fallback, Key, KeyError, KeyFuture, LimitBody, Limited, Limits, Violation,
+    fields,
 };
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
@@ -292,10 +292,10 @@ impl Gate for LimitGate {
 
     fn tell(&self, extensions: &mut Extensions) {
         if self.settings.tells_handlers {
-            let known = extensions.get_or_insert_default::<Allowances>();
-            known.extend(fields::shown(&self.asked).map(|(asked, decision)| {
-                (asked.limit.name.clone(), Allowance::new(&asked.limit.name, *decision))
-            }));
+            let allowances = extensions.get_or_insert_default::<Allowances>();
+            for (Asked { limit, .. }, decision) in fields::shown(&self.asked) {
+                allowances.tell(&limit.name, limit.rule.counting.capacity(), *decision);
+            }
         }
     }
 

@@ -132,7 +132,7 @@ impl RateLimitLayer {
     ///
     /// async fn search(allowances: Allowances) -> String {
     ///     let left = allowances.get("search").map_or(0, |search| search.remaining());
-    ///     format!("{left} more today")
+    ///     format!("{left} of {} left", allowances.capacity("search").unwrap_or(0))
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -142,7 +142,7 @@ impl RateLimitLayer {
     /// let app = Router::new().route("/", get(search)).layer(layer);
     /// let request = Request::get("/").header("x-api-key", "k").body(Body::empty()).unwrap();
     /// let response = app.oneshot(request).await.unwrap();
-    /// assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "19 more today");
+    /// assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "19 of 20 left");
     /// # }
     /// ```
     pub fn allowances(self) -> RateLimitLayer {
