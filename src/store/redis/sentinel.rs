@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -25,6 +26,8 @@ pub(super) struct Sentinels {
     timeout: Duration,
     /// To the servers that they name.
     servers: Access,
+    /// Where a Sentinel has last said that the primary is now.
+    latest: Mutex<Option<HostPort>>,
 }
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -41,7 +44,7 @@ impl Sentinels {
     ) -> Sentinels {
         // Of an attempt, half is left for the server that they name: one Sentinel may hang.
         let timeout = timeout.unwrap_or(TIMEOUT).min(DIAL / 2);
-        Sentinels { places, service, access, timeout, servers }
+        Sentinels { places, service, access, timeout, servers, latest: Mutex::default() }
     }
 
     pub(super) fn service(&self) -> &str {
@@ -68,8 +71,7 @@ impl Sentinels {
                 Err(error) => failed = Some(error.or_telling(failed)),
             }
         }
-        let primary = votes.into_iter().max_by_key(|(_, named)| *named).map(|(place, _)| place);
-        match primary {
+        match elected(votes, self.latest().as_ref()) {
             Some(place) => Ok(self.servers.at(&place)),
             None => Err(failed.unwrap_or(StoreError::new(Kind::Unavailable))),
         }
@@ -121,6 +123,7 @@ impl Sentinels {
                 }
                 while let Some(message) = messages.next().await {
                     if let Some(place) = self.switched(message.get_payload_bytes()) {
+                        *self.latest() = Some(place.clone());
                         moved(&place);
                     }
                 }
@@ -131,6 +134,10 @@ impl Sentinels {
     }
 
     /// Reads `service old-host old-port new-host new-port`.
+    fn latest(&self) -> MutexGuard<'_, Option<HostPort>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn switched(&self, message: &[u8]) -> Option<HostPort> {
         let mut words = std::str::from_utf8(message).ok()?.split(' ');
         if words.next()? != self.service {
@@ -138,6 +145,14 @@ impl Sentinels {
         }
         HostPort::new(words.nth(2)?, words.next()?.parse().ok()?).ok()
     }
+}
+
+/// Whom most name. Where two are named by as many, one of these Sentinels has not heard of the
+/// failover that another one has told of: going back to the old primary would lose what is written
+/// there.
+fn elected(votes: HashMap<HostPort, usize>, latest: Option<&HostPort>) -> Option<HostPort> {
+    let elected = votes.into_iter().max_by_key(|(it, named)| (*named, Some(it) == latest));
+    elected.map(|(place, _)| place)
 }
 
 fn primary(reply: Value) -> Option<HostPort> {
@@ -154,5 +169,28 @@ impl fmt::Debug for Sentinels {
             .field("places", &places)
             .field("service", &self.service)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_that_are_named_by_as_many_it_is_the_one_of_the_last_switch() {
+        let [old, new, other] = [1, 2, 3].map(|port| HostPort::new("redis", port).unwrap());
+        let votes = |named: &[(&HostPort, usize)]| {
+            named.iter().map(|(place, named)| ((*place).clone(), *named)).collect()
+        };
+        // A map is in another order each time.
+        for _ in 0..50 {
+            let tied = votes(&[(&old, 1), (&new, 1)]);
+            assert_eq!(elected(tied, Some(&new)).as_ref(), Some(&new));
+            let most = votes(&[(&old, 2), (&new, 1)]);
+            assert_eq!(elected(most, Some(&new)).as_ref(), Some(&old));
+            let gone = votes(&[(&old, 1), (&new, 2)]);
+            assert_eq!(elected(gone, Some(&other)).as_ref(), Some(&new));
+        }
+        assert_eq!(elected(HashMap::new(), Some(&new)), None);
     }
 }
