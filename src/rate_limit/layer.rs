@@ -151,8 +151,8 @@ impl RateLimitLayer {
 
     /// The response to a request that is limited, by the reason and the request's head, in the place
     /// of the problem document: not to one that is [blocked](RateLimitLayer::block), has no key, or
-    /// comes while the store is away. The fields are added to it, and `Retry-After` unless it has one that
-    /// is no earlier, in seconds.
+    /// comes while the store is away. The fields are added to it, and `Retry-After` unless it has
+    /// one that is no earlier, in seconds.
     ///
     /// ```
     /// use http::header::ACCEPT;
