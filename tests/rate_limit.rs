@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use common::{Counter, Served, assert_unavailable, away, field, fields, on_every_store, reason};
@@ -42,6 +42,7 @@ on_every_store! {
     a_pinned_store_is_used_instead_of_the_requests,
     concurrent_callers_are_admitted_up_to_the_quota,
     limited_is_in_the_extensions,
+    a_refusal_has_nothing_of_the_request_in_its_extensions,
 }
 
 const OK: StatusCode = StatusCode::OK;
@@ -356,6 +357,34 @@ async fn limited_is_in_the_extensions(store: Store) {
         }));
     assert_eq!(text(send(&reworded, keyed("k")).await).await, "hello");
     assert_eq!(text(send(&reworded, keyed("k")).await).await, "api, an hour: true");
+}
+
+async fn a_refusal_has_nothing_of_the_request_in_its_extensions(store: Store) {
+    #[derive(Clone)]
+    struct OfRequest;
+    #[derive(Clone)]
+    struct OfResponse;
+    let layer = RateLimitLayer::new("api", Quota::per_hour(1), by_api_key());
+    let worded = layer.clone().refuse_with(|_, head| {
+        assert!(head.extensions.get::<OfRequest>().is_some());
+        let mut response = Response::new(Bytes::new());
+        response.extensions_mut().insert(OfResponse);
+        response
+    });
+    for (layer, is_worded) in [(layer, false), (worded, true)] {
+        let app = app(layer, store.clone());
+        let request = || {
+            let mut request = keyed("k");
+            request.extensions_mut().insert(OfRequest);
+            request
+        };
+        send(&app, request()).await;
+        let response = send(&app, request()).await;
+        let extensions = response.extensions();
+        assert!(extensions.get::<Limited>().is_some());
+        assert!(extensions.get::<OfRequest>().is_none());
+        assert_eq!(extensions.get::<OfResponse>().is_some(), is_worded);
+    }
 }
 
 #[tokio::test]

@@ -152,13 +152,14 @@ impl ClientIp {
     /// [`KeyError::MissingPeer`] when the server was not set up to tell where a connection comes
     /// from; see [`PeerIp`](super::PeerIp).
     pub fn address(&self, head: &Parts) -> Result<IpAddr, KeyError> {
-        let mut hops = self.field.hops(&head.headers).take(MOST_HOPS);
+        let hops = self.field.hops(&head.headers);
         match &self.trust {
             Trust::Hops(number) => match hops.take(*number).last() {
                 Some(address) => Ok(address),
                 None => Ok(peer::address(head)?),
             },
             Trust::Proxies(proxies) => {
+                let mut hops = hops.take(MOST_HOPS);
                 let mut address = peer::address(head)?;
                 while proxies.contains(address)
                     && let Some(next) = hops.next()

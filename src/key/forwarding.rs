@@ -166,7 +166,35 @@ fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
 /// An address, with a port or without (RFC 7239, 6). IPv6 may go without brackets where there is no
 /// port, as it does in `X-Forwarded-For`. `unknown` and `_hidden` are none.
 fn node(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+    let text = text.trim_ascii();
+    dotted(text).map(IpAddr::V4).or_else(|| any_node(text))
+}
+
+/// An IPv4 address by itself, as the standard library reads it. Nearly every request brings one, and
+/// that way takes four times the code.
+fn dotted(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut address, mut dots) = (0_u32, 0);
+    let (mut octet, mut digits) = (0_u32, 0);
+    for &byte in text {
+        match byte {
+            b'0'..=b'9' if digits == 0 || octet > 0 => {
+                (octet, digits) = (octet * 10 + u32::from(byte - b'0'), digits + 1);
+            }
+            b'.' if digits > 0 && dots < 3 => {
+                (address, dots) = (address << 8 | octet, dots + 1);
+                (octet, digits) = (0, 0);
+            }
+            _ => return None,
+        }
+        if octet > 255 {
+            return None;
+        }
+    }
+    (dots == 3 && digits > 0).then(|| Ipv4Addr::from_bits(address << 8 | octet))
+}
+
+fn any_node(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
     let (address, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']')?;
         let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };

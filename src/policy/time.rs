@@ -25,6 +25,6 @@ impl Timestamp {
 
 /// Whole microseconds, rounded up: a wait must not end early.
 pub(crate) const fn micros(duration: Duration) -> u64 {
-    let micros = duration.as_nanos().div_ceil(1_000);
-    if micros > u64::MAX as u128 { u64::MAX } else { micros as u64 }
+    let rest = duration.subsec_nanos().div_ceil(1_000);
+    duration.as_secs().saturating_mul(1_000_000).saturating_add(rest as u64)
 }

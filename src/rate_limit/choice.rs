@@ -53,6 +53,10 @@ impl Choice {
 }
 
 impl Limits {
+    pub(super) fn as_slice(&self) -> &[Limit] {
+        &self.0
+    }
+
     /// Whether one of them settles.
     pub(super) fn settle(&self) -> bool {
         self.iter().any(|limit| limit.settings().settle.is_some())

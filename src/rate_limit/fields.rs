@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::gate::Asked;
 use super::layer::Settings;
 use super::limit::LimitSettings;
 use super::{Unit, single};
 use crate::policy::limiting::Decision;
+use crate::store::keys::Subject;
 
 pub(super) static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -40,36 +40,42 @@ pub enum Fields {
     None,
 }
 
-/// Appends: a limit inside of this one has fields of its own. After
-/// [`retry_after`], which says how long a `t` may be.
-pub(super) fn append(headers: &mut HeaderMap, settings: &Settings, asked: &[Asked]) {
+/// What clients are told of one limit.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) limit: &'a LimitSettings,
+    pub(super) subject: &'a Subject,
+    pub(super) decision: &'a Decision,
+}
+
+/// Appends: a limit inside of this one has fields of its own. No time is later than `wait`, the
+/// response's [`Retry-After`](told_wait), which is when to come back.
+pub(super) fn append<'a>(
+    headers: &mut HeaderMap,
+    wait: Option<u64>,
+    settings: &Settings,
+    told: impl Iterator<Item = Told<'a>> + Clone,
+) {
     match settings.fields {
         Fields::Draft11 => {
-            let longest = told_wait(headers);
-            for (asked, decision) in shown(asked) {
-                headers.append(&RATELIMIT_POLICY, asked.limit.policy_field.clone());
-                headers.append(&RATELIMIT, state(asked, decision, longest));
+            for told in told.clone() {
+                headers.append(&RATELIMIT_POLICY, told.limit.policy_field.clone());
+                headers.append(&RATELIMIT, state(told, wait));
             }
         }
-        Fields::Draft7 => single::draft7(headers, asked),
-        Fields::Draft6 => single::draft6(headers, asked),
+        Fields::Draft7 => single::draft7(headers, told.clone()),
+        Fields::Draft6 => single::draft6(headers, told.clone()),
         Fields::None => {}
     }
     if settings.legacy_fields {
-        single::legacy(headers, asked);
+        single::legacy(headers, told);
     }
-}
-
-/// The limits that clients know of, and that something is known of.
-pub(super) fn shown(asked: &[Asked]) -> impl Iterator<Item = (&Asked, &Decision)> {
-    let public = asked.iter().filter(|asked| !asked.limit.rule.is_shadow);
-    public.filter_map(|asked| Some((asked, asked.decision()?)))
 }
 
 /// `"api";q=100;w=60`, the same in every response.
 pub(super) fn policy(name: &str, quota: u32, window: Option<Duration>, unit: Unit) -> HeaderValue {
-    let mut field = Value::named(name);
-    field.text(";q=").number(quota.into());
+    let mut field = Value::default();
+    field.name(name).text(";q=").number(quota.into());
     if let Some(window) = whole_seconds(window) {
         field.text(";w=").number(window);
     }
@@ -83,16 +89,15 @@ pub(super) fn policy(name: &str, quota: u32, window: Option<Duration>, unit: Uni
 
 /// Without the `t` that would be later than the response's `Retry-After`, which a limit that did not
 /// refuse may have: clients obey that one, and the draft does not want the two to disagree.
-fn state(asked: &Asked, it: &Decision, longest: Option<u64>) -> HeaderValue {
-    let LimitSettings { name, partition, .. } = &*asked.limit;
-    let mut field = Value::named(name);
-    field.text(";r=").number(it.remaining);
-    let time = time(it);
-    if longest.is_none_or(|longest| time <= longest) {
+fn state(Told { limit, subject, decision }: Told<'_>, wait: Option<u64>) -> HeaderValue {
+    let mut field = Value::default();
+    field.name(&limit.name).text(";r=").number(decision.remaining);
+    let time = time(decision);
+    if wait.is_none_or(|wait| time <= wait) {
         field.text(";t=").number(time);
     }
-    if let Some(partition) = partition {
-        partition.key(&asked.subject, |key| _ = field.text(";pk=:").text(key).text(":"));
+    if let Some(partition) = &limit.partition {
+        partition.key(subject, |key| _ = field.text(";pk=:").text(key).text(":"));
     }
     field.whole()
 }
@@ -109,16 +114,19 @@ pub(super) fn whole_seconds(window: Option<Duration>) -> Option<u64> {
     window.filter(|window| window.subsec_nanos() == 0).map(|window| window.as_secs())
 }
 
-/// Unless the response has one that is no earlier.
-pub(super) fn retry_after(headers: &mut HeaderMap, wait: Option<Duration>) {
-    let Some(wait) = wait.map(seconds) else { return };
-    if told_wait(headers).is_none_or(|told| told < wait) {
-        headers.insert(RETRY_AFTER, Value::default().number(wait).whole());
+/// Unless the response has one that is no earlier. Says which it has then.
+pub(super) fn retry_after(headers: &mut HeaderMap, wait: Option<Duration>) -> Option<u64> {
+    let (told, wait) = (told_wait(headers), wait.map(seconds));
+    let later = wait.filter(|&wait| told.is_none_or(|told| told < wait));
+    if let Some(wait) = later {
+        let digits = HeaderValue::from_str(itoa::Buffer::new().format(wait));
+        headers.insert(RETRY_AFTER, digits.expect("digits are header characters"));
     }
+    later.or(told)
 }
 
-/// A date is taken for now: by whose clock it is, nobody knows.
-fn told_wait(headers: &HeaderMap) -> Option<u64> {
+/// A response's `Retry-After`. A date is taken for now: by whose clock it is, nobody knows.
+pub(super) fn told_wait(headers: &HeaderMap) -> Option<u64> {
     headers.get(RETRY_AFTER).map(|told| number(told).unwrap_or(0))
 }
 
@@ -144,12 +152,12 @@ const LONGEST: usize = 192;
 
 impl Value {
     /// An item that is a string; a limit's name has no character that is escaped.
-    pub(super) fn named(name: &str) -> Value {
-        let mut value = Value::default();
-        value.text("\"").text(name).text("\"");
-        value
+    pub(super) fn name(&mut self, name: &str) -> &mut Value {
+        self.text("\"").text(name).text("\"")
     }
 
+    // Once for all: what is in a request's way should be little code.
+    #[inline(never)]
     pub(super) fn text(&mut self, text: &str) -> &mut Value {
         let end = self.length + text.len();
         self.bytes[self.length..end].copy_from_slice(text.as_bytes());

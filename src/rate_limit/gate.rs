@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::future::ready;
 use std::pin::Pin;
@@ -6,16 +7,18 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use http::request::Parts;
 use http::{Extensions, Method, Response};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::body::Tail;
+use super::choice::Choice;
+use super::fields::Told;
 use super::layer::Settings;
 use super::limit::LimitSettings;
 use super::refusal::Refusal;
 use super::settle::{Offered, Settlement};
 use super::{
-    Allowances, Charge, Fallback, Key, KeyError, KeyFuture, LimitBody, Limited, Limits, Violation,
-    fields,
+    Allowances, Charge, Fallback, Key, KeyError, KeyFuture, Limit, LimitBody, Limited, Limits,
+    Violation, fields,
 };
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
@@ -29,6 +32,8 @@ use crate::{Store, StoreError};
 /// One request at some limits.
 pub(super) struct LimitGate {
     settings: Arc<Settings>,
+    /// The request's limits, unless it meets those of all.
+    chosen: Option<Limits>,
     /// What waits for a key.
     waiting: Option<Box<Waiting>>,
     asked: SmallVec<[Asked; 1]>,
@@ -39,9 +44,10 @@ pub(super) struct LimitGate {
 }
 
 /// One limit that a request meets, and what came of it.
-pub(super) struct Asked {
-    pub(super) limit: Arc<LimitSettings>,
-    pub(super) subject: Subject,
+struct Asked {
+    /// Which of the request's limits it is.
+    at: usize,
+    subject: Subject,
     cost: u32,
     /// What was decided, and when the store charged it; not, if it is this process alone that
     /// counted.
@@ -51,15 +57,16 @@ pub(super) struct Asked {
 /// What is known of a request whose keys are not.
 struct Waiting {
     store: Store,
-    limits: Limits,
     costs: SmallVec<[u32; 1]>,
 }
 
-type Keys = Vec<Result<Option<Key>, KeyError>>;
+type Found = Result<Option<Key>, KeyError>;
+type Keys = Vec<Found>;
 
 impl LimitGate {
     pub(super) fn new(settings: Arc<Settings>) -> LimitGate {
-        LimitGate { settings, waiting: None, asked: SmallVec::new(), store: None, offered: None }
+        let (chosen, waiting, asked) = (None, None, SmallVec::new());
+        LimitGate { settings, chosen, waiting, asked, store: None, offered: None }
     }
 
     pub(super) fn plan(&mut self, settings: &Settings, head: &mut Parts) -> Planned<Self> {
@@ -70,8 +77,10 @@ impl LimitGate {
             observe::blocked();
             return Err(Refusal::Blocked);
         }
-        let Some(limits) = settings.limits.choose(head) else {
-            return Ok(LimitGate::pass(settings, head));
+        let limits = match settings.limits.choose(head) {
+            None => return Ok(LimitGate::pass(settings, head)),
+            Some(Cow::Borrowed(limits)) => limits,
+            Some(Cow::Owned(limits)) => self.chosen.insert(limits),
         };
         // Whether or not a limit is met: its handler is the same.
         let charge = limits.settle().then(|| offer_charge(head));
@@ -84,15 +93,16 @@ impl LimitGate {
             .enumerate()
             .find_map(|(at, limit)| Some((at, limit.settings().key.later(head)?)));
         if let Some(first) = first {
-            let (store, limits) = (store.clone(), limits.into_owned());
-            let keys = keys(head, &limits, first);
+            let keys = keys(head, limits, first);
             let costs = limits.iter().map(|limit| limit.settings().cost(head)).collect();
-            self.waiting = Some(Box::new(Waiting { store, limits, costs }));
+            self.waiting = Some(Box::new(Waiting { store: store.clone(), costs }));
             return Ok(Plan::Wait(keys));
         }
-        for limit in limits.iter() {
-            let key = limit.settings().key.key(head);
-            self.meet(limit.settings(), key, limit.settings().cost(head))?;
+        for (at, limit) in limits.iter().enumerate() {
+            let limit = limit.settings();
+            if let Some(asked) = Asked::new(at, limit, limit.key.key(head), limit.cost(head))? {
+                self.asked.push(asked);
+            }
         }
         self.ask(store)
     }
@@ -105,31 +115,24 @@ impl LimitGate {
         Plan::Pass
     }
 
-    /// One more limit, unless it does not concern the request.
-    fn meet(
-        &mut self,
-        limit: &Arc<LimitSettings>,
-        key: Result<Option<Key>, KeyError>,
-        cost: u32,
-    ) -> Result<(), Refusal> {
-        let subject = limit.without_key.subject(key, &limit.name, limit.rule.is_shadow)?;
-        let Some(subject) = subject else { return Ok(()) };
-        self.asked.push(Asked { limit: limit.clone(), subject, cost, verdict: None });
-        Ok(())
-    }
-
     fn ask(&mut self, store: &Store) -> Planned<Self> {
+        let limits = limits(&self.settings, &self.chosen);
         let asking = match &mut *self.asked {
             [] => return Ok(Plan::Pass),
             [asked] => {
-                let Asked { limit, subject, cost, verdict } = asked;
+                let rule = &limits[asked.at].settings().rule;
+                let Asked { subject, cost, verdict, .. } = asked;
                 let note = |it| *verdict = Some(it);
-                if let Some(judged) = store.judge(Act::Take, &limit.rule, subject, *cost, note) {
+                if let Some(judged) = store.judge(Act::Take, rule, subject, *cost, note) {
                     return self.judged(store, judged);
                 }
-                store.ask(Take::one(Act::Take, asked.to_store()))
+                store.ask(Take::one(Act::Take, asked.to_store(rule)))
             }
-            all => store.ask(Take::new(Act::Take, all.iter().map(|asked| asked.to_store()))),
+            all => {
+                let charges =
+                    all.iter().map(|asked| asked.to_store(&limits[asked.at].settings().rule));
+                store.ask(Take::new(Act::Take, charges))
+            }
         };
         let is_known = matches!(asking, Asking::Answered(Some(Ok(_))));
         self.store = (!is_known).then(|| store.clone());
@@ -140,7 +143,7 @@ impl LimitGate {
     #[inline]
     fn judged(&mut self, store: &Store, judged: Result<(), StoreError>) -> Planned<Self> {
         match judged {
-            Ok(()) => self.asked.iter().for_each(Asked::observe),
+            Ok(()) => self.met().for_each(|(limit, asked)| asked.observe(limit)),
             Err(error) => {
                 self.store = Some(store.clone());
                 self.go_on_without(error)?;
@@ -155,26 +158,24 @@ impl LimitGate {
         match self.settings.fallback {
             Fallback::Local => {
                 let Some(store) = self.store.take() else { return Ok(()) };
+                let limits = limits(&self.settings, &self.chosen);
                 for asked in &mut self.asked {
-                    let here = store.local(&asked.limit.name, asked.limit.quota);
+                    let limit = limits[asked.at].settings();
+                    let here = store.local(&limit.name, limit.quota);
                     let decision = here.take(asked.subject, asked.cost);
-                    observe::rate_limit(&asked.limit.name, event(&asked.limit, &decision, false));
+                    observe::rate_limit(&limit.name, event(limit, &decision, false));
                     asked.verdict = Some(Verdict { decision, done: None });
-                    if !decision.allowed && !asked.limit.rule.is_shadow {
+                    if !decision.allowed && !limit.rule.is_shadow {
                         break;
                     }
                 }
             }
-            Fallback::Refuse if self.asked.iter().any(|asked| !asked.limit.rule.is_shadow) => {
-                for asked in &self.asked {
-                    observe::rate_limit(&asked.limit.name, Event::Refused);
-                }
+            Fallback::Refuse if self.met().any(|(limit, _)| !limit.rule.is_shadow) => {
+                self.met().for_each(|(it, _)| observe::rate_limit(&it.name, Event::Refused));
                 return Err(Refusal::Unavailable(error));
             }
             Fallback::Allow | Fallback::Refuse => {
-                for asked in &self.asked {
-                    observe::rate_limit(&asked.limit.name, Event::Unchecked);
-                }
+                self.met().for_each(|(it, _)| observe::rate_limit(&it.name, Event::Unchecked));
             }
         }
         Ok(())
@@ -182,39 +183,50 @@ impl LimitGate {
 
     /// If a limit refuses.
     fn refusal(&self) -> Option<Refusal> {
-        let mut violations = self.violations();
-        let (first, _) = violations.next()?;
-        let is_alone = violations.next().is_none();
-        let limited = self.limited();
+        let mut refusals = self.told().filter(|it| !it.decision.allowed);
+        let violation = |it: Told<'_>| Violation::new(it.limit.name.clone(), it.decision);
+        let first = refusals.next()?;
+        let mut limited = Limited { violations: smallvec![violation(first)] };
+        for other in refusals {
+            limited.violations.push(violation(other));
+        }
+        let is_alone = limited.violations.len() == 1;
         let document = is_alone.then(|| first.limit.documents.of(&limited));
         Some(Refusal::Limited(limited, document))
     }
 
-    fn violations(&self) -> impl Iterator<Item = (&Asked, &Decision)> {
-        self.asked
-            .iter()
-            .filter_map(|asked| Some((asked, asked.decision()?)))
-            .filter(|(asked, decision)| !decision.allowed && !asked.limit.rule.is_shadow)
+    fn met(&self) -> impl Iterator<Item = (&Arc<LimitSettings>, &Asked)> + Clone {
+        let limits = limits(&self.settings, &self.chosen);
+        self.asked.iter().map(|asked| (limits[asked.at].settings(), asked))
     }
 
-    fn limited(&self) -> Limited {
-        let violation = |(asked, decision): (&Asked, &Decision)| {
-            Violation::new(asked.limit.name.clone(), decision)
-        };
-        Limited { violations: self.violations().map(violation).collect() }
+    /// The limits that clients know of, and that something is known of.
+    fn told(&self) -> impl Iterator<Item = Told<'_>> + Clone {
+        self.met().filter(|(limit, _)| !limit.rule.is_shadow).filter_map(|(limit, asked)| {
+            Some(Told { limit, subject: &asked.subject, decision: asked.decision()? })
+        })
     }
 
     /// What is to be settled when the response has ended.
     fn settlement<B>(&mut self, response: &Response<B>) -> Option<Box<Settlement>> {
         let offered = self.offered.take()?;
-        let reserved = self.asked.iter().filter_map(|asked| {
+        let reserved = self.met().filter_map(|(limit, asked)| {
             // What this process counted by itself, nobody can give back.
             let charged = Some(asked.verdict?.done?);
-            asked.limit.settle.as_ref()?;
-            Some((asked.limit.clone(), verbs::Charge { charged, ..asked.to_store().owned() }))
+            limit.settle.as_ref()?;
+            let charge = asked.to_store(&limit.rule).owned();
+            Some((limit.clone(), verbs::Charge { charged, ..charge }))
         });
         let reserved: Vec<_> = reserved.collect();
         (!reserved.is_empty()).then(|| Box::new(Settlement::new(offered, response, reserved)))
+    }
+}
+
+/// Those that were chosen for a request, or else those of all.
+fn limits<'a>(settings: &'a Settings, chosen: &'a Option<Limits>) -> &'a [Limit] {
+    match (chosen, &settings.limits) {
+        (Some(limits), _) | (None, Choice::All(limits)) => limits.as_slice(),
+        (None, Choice::By(_)) => &[],
     }
 }
 
@@ -243,20 +255,31 @@ fn keys(
 }
 
 impl Asked {
+    /// Nothing, if the limit does not concern the request.
+    fn new(
+        at: usize,
+        limit: &LimitSettings,
+        key: Found,
+        cost: u32,
+    ) -> Result<Option<Self>, Refusal> {
+        let subject = limit.without_key.subject(key, &limit.name, limit.rule.is_shadow)?;
+        Ok(subject.map(|subject| Asked { at, subject, cost, verdict: None }))
+    }
+
     /// Counts what the store has decided.
-    fn observe(&self) {
+    fn observe(&self, limit: &LimitSettings) {
         if let Some(decision) = self.decision() {
-            observe::rate_limit(&self.limit.name, event(&self.limit, decision, true));
+            observe::rate_limit(&limit.name, event(limit, decision, true));
         }
     }
 
     /// What is known of it.
-    pub(super) fn decision(&self) -> Option<&Decision> {
+    fn decision(&self) -> Option<&Decision> {
         self.verdict.as_ref().map(|verdict| &verdict.decision)
     }
 
-    fn to_store(&self) -> verbs::Charge<Lent<'_>> {
-        verbs::Charge::new(&self.limit.rule, self.subject, self.cost)
+    fn to_store<'a>(&self, rule: Lent<'a>) -> verbs::Charge<Lent<'a>> {
+        verbs::Charge::new(rule, self.subject, self.cost)
     }
 }
 
@@ -267,9 +290,10 @@ impl Gate for LimitGate {
 
     fn resume(&mut self, keys: Keys) -> Planned<Self> {
         let Some(waiting) = self.waiting.take() else { return Ok(Plan::Pass) };
-        let Waiting { store, limits, costs } = *waiting;
-        for ((limit, key), cost) in limits.iter().zip(keys).zip(costs) {
-            self.meet(limit.settings(), key, cost)?;
+        let Waiting { store, costs } = *waiting;
+        let limits = limits(&self.settings, &self.chosen);
+        for (at, (key, cost)) in keys.into_iter().zip(costs).enumerate() {
+            self.asked.extend(Asked::new(at, limits[at].settings(), key, cost)?);
         }
         self.ask(&store)
     }
@@ -277,11 +301,12 @@ impl Gate for LimitGate {
     fn open(&mut self, answer: Result<Self::Answer, StoreError>) -> Result<(), Refusal> {
         match answer {
             Ok(taken) => {
+                let limits = limits(&self.settings, &self.chosen);
                 for (asked, taken) in self.asked.iter_mut().zip(taken) {
                     if taken.standing != Standing::Unknown {
-                        let verdict = asked.limit.rule.counting.verdict(&taken, asked.cost);
-                        asked.verdict = Some(verdict);
-                        asked.observe();
+                        let limit = limits[asked.at].settings();
+                        asked.verdict = Some(limit.rule.counting.verdict(&taken, asked.cost));
+                        asked.observe(limit);
                     }
                 }
             }
@@ -293,7 +318,7 @@ impl Gate for LimitGate {
     fn tell(&self, extensions: &mut Extensions) {
         if self.settings.tells_handlers {
             let allowances = extensions.get_or_insert_default::<Allowances>();
-            for (Asked { limit, .. }, decision) in fields::shown(&self.asked) {
+            for Told { limit, decision, .. } in self.told() {
                 allowances.tell(&limit.name, limit.rule.counting.capacity(), *decision);
             }
         }
@@ -301,7 +326,7 @@ impl Gate for LimitGate {
 
     /// A batch that is charged for is kept for others.
     fn abandon(&mut self, asking: Asking<Self::Answer>) {
-        let leases = self.asked.iter().any(|asked| asked.limit.rule.batch > 1);
+        let leases = self.met().any(|(limit, _)| limit.rule.batch > 1);
         if let Some(store) = self.store.take().filter(|_| leases) {
             store.finish(asking, drop);
         }
@@ -311,13 +336,15 @@ impl Gate for LimitGate {
 impl<B> Respond<B> for LimitGate {
     type Body = LimitBody<B>;
 
-    fn refuse(&self, reason: Refusal, head: &Parts) -> Response<LimitBody<B>> {
-        let append = |headers: &mut _| fields::append(headers, &self.settings, &self.asked);
+    fn refuse(&self, reason: Refusal, head: Parts) -> Response<LimitBody<B>> {
+        let append =
+            |headers: &mut _, wait| fields::append(headers, wait, &self.settings, self.told());
         reason.response(head, self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
     }
 
     fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {
-        fields::append(response.headers_mut(), &self.settings, &self.asked);
+        let wait = fields::told_wait(response.headers());
+        fields::append(response.headers_mut(), wait, &self.settings, self.told());
         let tail = self.settlement(&response).map_or(Tail::Nothing, Tail::Settlement);
         response.map(|body| LimitBody::new(body, tail))
     }

@@ -26,21 +26,27 @@ pub(super) enum Refusal {
 pub(super) type RefuseWith = dyn Fn(&Limited, &Parts) -> Response<Bytes> + Send + Sync;
 
 impl Refusal {
-    /// `append` puts the limits' fields into the answer to who is limited.
+    /// `append` puts the limits' fields into the answer to who is limited, which tells to wait for so
+    /// many seconds.
     pub(super) fn response(
         self,
-        head: &Parts,
+        head: Parts,
         refuse_with: Option<&RefuseWith>,
-        append: impl FnOnce(&mut HeaderMap),
+        append: impl FnOnce(&mut HeaderMap, Option<u64>),
     ) -> Response<Bytes> {
         match self {
             Refusal::Limited(limited, document) => {
                 let mut response = match refuse_with {
-                    Some(refuse_with) => refuse_with(&limited, head),
+                    Some(refuse_with) => refuse_with(&limited, &head),
                     None => answer::problem(document.unwrap_or_else(|| answer::document(&limited))),
                 };
-                fields::retry_after(response.headers_mut(), limited.retry_after());
-                append(response.headers_mut());
+                let wait = fields::retry_after(response.headers_mut(), limited.retry_after());
+                append(response.headers_mut(), wait);
+                if response.extensions().is_empty() {
+                    // The request's map is there: it is not needed any more.
+                    *response.extensions_mut() = head.extensions;
+                    response.extensions_mut().clear();
+                }
                 response.extensions_mut().insert(limited);
                 response
             }
@@ -61,17 +67,24 @@ impl WithoutKey {
         limit: &Arc<str>,
         is_shadow: bool,
     ) -> Result<Option<Subject>, Refusal> {
-        let key = key.inspect_err(|error| tracing::error!("{error}"));
-        match (key, self) {
-            (Ok(Some(key)), _) => Ok(Some(key.0)),
-            (Ok(None), WithoutKey::Pass) => Ok(None),
-            (Ok(None), WithoutKey::Refuse) if is_shadow => {
-                observe::rate_limit(limit, Event::ShadowLimited);
-                Ok(None)
+        match key {
+            Ok(Some(key)) => Ok(Some(key.0)),
+            Ok(None) => self.nobody(limit, is_shadow).map(|()| None),
+            Err(error) => {
+                tracing::error!("{error}");
+                if is_shadow { Ok(None) } else { Err(Refusal::Key(error)) }
             }
-            (Err(_), _) if is_shadow => Ok(None),
-            (Err(error), _) => Err(Refusal::Key(error)),
-            (Ok(None), WithoutKey::Refuse) => {
+        }
+    }
+
+    fn nobody(self, limit: &Arc<str>, is_shadow: bool) -> Result<(), Refusal> {
+        match self {
+            WithoutKey::Pass => Ok(()),
+            WithoutKey::Refuse if is_shadow => {
+                observe::rate_limit(limit, Event::ShadowLimited);
+                Ok(())
+            }
+            WithoutKey::Refuse => {
                 observe::rate_limit(limit, Event::WithoutKey);
                 Err(Refusal::MissingKey(MissingKey { limit: limit.clone() }))
             }

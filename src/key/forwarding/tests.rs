@@ -131,6 +131,17 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
+    fn an_address_is_what_the_standard_library_takes_for_one(
+        text in prop_oneof![
+            any::<[u8; 4]>().prop_map(|octets| Ipv4Addr::from(octets).to_string()),
+            prop::collection::vec("|0|00|[0-9]{1,4}|2[0-9]{2}", 3..6).prop_map(|it| it.join(".")),
+            "[0-9.: ]{0,16}",
+        ],
+    ) {
+        prop_assert_eq!(dotted(text.as_bytes()), text.parse().ok());
+    }
+
+    #[test]
     fn nothing_that_is_sent_changes_what_is_appended(
         sent in prop::collection::vec(line(), 0..4),
         proxies in prop::collection::vec(any::<IpAddr>(), 1..5),

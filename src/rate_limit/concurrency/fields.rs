@@ -8,8 +8,8 @@ use crate::rate_limit::fields::{RATELIMIT, RATELIMIT_POLICY, Value};
 /// those of time.
 pub(super) fn append(headers: &mut HeaderMap, settings: &Settings, remaining: Option<u64>) {
     let Some(remaining) = remaining.filter(|_| settings.fields == Fields::Draft11) else { return };
-    let mut state = Value::named(&settings.semaphore.name);
-    state.text(";r=").number(remaining);
+    let mut state = Value::default();
+    state.name(&settings.semaphore.name).text(";r=").number(remaining);
     headers.append(&RATELIMIT_POLICY, settings.policy_field.clone());
     headers.append(&RATELIMIT, state.whole());
 }

@@ -150,9 +150,9 @@ impl Gate for ConcurrencyGate {
 impl<B> Respond<B> for ConcurrencyGate {
     type Body = LimitBody<B>;
 
-    fn refuse(&self, refusal: Refusal, head: &Parts) -> Response<LimitBody<B>> {
+    fn refuse(&self, refusal: Refusal, head: Parts) -> Response<LimitBody<B>> {
         let append =
-            |headers: &mut HeaderMap| fields::append(headers, &self.settings, self.remaining);
+            |headers: &mut HeaderMap, _| fields::append(headers, &self.settings, self.remaining);
         refusal.response(head, self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
     }
 

@@ -20,7 +20,7 @@ pub(super) use self::lease::Found;
 use crate::policy::limiting::{Standing, Taken};
 use crate::store::channels::{Ear, Seat};
 use crate::store::keys::{Fingerprint, Subject};
-use crate::store::limit_at::LimitAt;
+use crate::store::limit_at::{LentLimitAt, LimitAt};
 use crate::store::verbs::{Charge, Rule};
 
 mod asked;
@@ -58,13 +58,13 @@ impl Shortcuts {
 
     /// The answer to one charge, where it is known: a refusal, or an admission out of a lease.
     pub(super) fn known(&self, charge: &Charge<impl AsRef<Rule>>, now: Instant) -> Option<Taken> {
-        self.book.lock().places.get_mut(&place(charge))?.answer(charge, now)
+        self.book.lock().places.get_mut(&lent(charge))?.answer(charge, now)
     }
 
     /// What is still left of a lease for who was refused: it was charged before.
     pub(super) fn left(&self, charge: &Charge, refused: &Taken, now: Instant) -> Option<Taken> {
         let state = &mut *self.book.lock();
-        let known = state.places.get_mut(&place(charge))?;
+        let known = state.places.get_mut(&lent(charge))?;
         if let Standing::Blocked { .. } = refused.standing {
             // The message about it is on its way.
             known.end_leases();
@@ -75,8 +75,8 @@ impl Shortcuts {
     /// The same beside other limits: a lease is not spent on what they may refuse.
     pub(super) fn denied(&self, charge: &Charge, now: Instant) -> Option<Taken> {
         let state = &mut *self.book.lock();
-        let known = state.places.get_mut(&place(charge))?;
-        known.denial(charge.rule.counting, now)?.answer(charge.cost, now)
+        let known = state.places.get_mut(&lent(charge))?;
+        known.denial(&charge.rule, now)?.answer(charge.cost, now)
     }
 
     /// Something has changed that nobody could know of.
@@ -145,8 +145,13 @@ impl State {
     }
 }
 
-pub(super) fn place(charge: &Charge<impl AsRef<Rule>>) -> LimitAt {
-    LimitAt::new(charge.rule.as_ref(), &charge.subject)
+pub(super) fn place(charge: &Charge) -> LimitAt {
+    LimitAt::new(&charge.rule, &charge.subject)
+}
+
+/// The place of a charge, to look it up.
+fn lent(charge: &Charge<impl AsRef<Rule>>) -> LentLimitAt<'_> {
+    LimitAt::lent(charge.rule.as_ref(), &charge.subject)
 }
 
 /// A place as a message: the limit's 16 bytes, and the subject.

@@ -1,3 +1,4 @@
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,6 +130,12 @@ impl Rule {
         };
         let id = Fingerprint::of(&[name.as_bytes(), &[algorithm]]);
         Rule { name: name.into(), id, counting, is_shadow, denies: false, batch: 1, tells: false }
+    }
+
+    /// Whether what was counted for the other one says the same for this one. Most often they are
+    /// one and the same.
+    pub(crate) fn counts_as(&self, other: &Rule) -> bool {
+        ptr::eq(self, other) || self.counting == other.counting
     }
 
     /// Whether this process may know an answer without asking.

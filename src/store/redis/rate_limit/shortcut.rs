@@ -89,8 +89,8 @@ impl Take {
             }
             let wait = rule.counting.decide(taken, *cost).retry_after();
             if let Some(wait) = wait.filter(|_| !taken.fits) {
-                let (counting, taken, received) = (rule.counting, *taken, now());
-                asking.deny(charge, Found { counting, taken, sent, received }, wait);
+                let (rule, taken, received) = (rule.clone(), *taken, now());
+                asking.deny(charge, Found { rule, taken, sent, received }, wait);
             }
         }
         Ok(answer)
@@ -126,13 +126,13 @@ async fn ask(
     redis: &Redis,
 ) -> Result<Option<Taken>, StoreError> {
     let batch = Charge { cost: charge.rule.batch, ..charge.clone() };
-    let (counting, left) = (charge.rule.counting, batch.cost - charge.cost);
+    let (rule, left) = (charge.rule.clone(), batch.cost - charge.cost);
     let sent = now();
     let answer = redis.directly(Take::one(Act::Take, batch)).await?;
     if let [taken] = *answer
         && taken.fits
     {
-        let found = Found { counting, taken, sent, received: now() };
+        let found = Found { rule, taken, sent, received: now() };
         return Ok(Some(leasing.keep(left, found)));
     }
     leasing.fail(now());

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lease::{Found, Lease};
-use super::{Book, Shortcuts, State, place};
+use super::{Book, Shortcuts, State, lent, place};
 use crate::policy::limiting::{Counting, Taken};
 use crate::store::limit_at::LimitAt;
 use crate::store::verbs::Charge;
@@ -63,7 +63,7 @@ impl Shortcuts {
     pub(in super::super) fn lease(&self, charge: &Charge, now: Instant) -> Step<'_> {
         let (place, counting, cost) = (place(charge), charge.rule.counting, charge.cost);
         let state = &mut *self.book.lock();
-        let mut known = state.places.get_mut(&place);
+        let mut known = state.places.get_mut(&lent(charge));
         if let Some(taken) = known.as_mut().and_then(|known| known.answer(charge, now)) {
             return Step::Known(taken);
         }
@@ -71,7 +71,7 @@ impl Shortcuts {
             // Nobody could end it.
             return Step::Alone;
         }
-        let left = known.as_ref().map_or(0, |known| known.left(counting));
+        let left = known.as_ref().map_or(0, |known| known.left(&charge.rule));
         let is_put_off = known.is_some_and(|known| known.is_put_off(now));
         if let Some(asked) = state.asked.get(&place)
             && let Some(last) = asked.flights.last()
@@ -173,7 +173,7 @@ pub(in super::super) struct Leasing<'a> {
 impl Leasing<'_> {
     /// `left` was charged and is not spent. Says where the limit would stand without it.
     pub(in super::super) fn keep(self, left: u32, found: Found) -> Taken {
-        let (lease, now) = (Lease { left, found }, found.received);
+        let (now, lease) = (found.received, Lease { left, found });
         let place = self.asking.places[0];
         let state = &mut *self.asking.book.lock();
         state.charged(&place);

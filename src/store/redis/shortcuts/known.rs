@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use foldhash::quality::RandomState;
 use indexmap::IndexMap;
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::lease::{Found, Lease};
 use crate::policy::limiting::{Counting, Taken};
-use crate::store::limit_at::LimitAt;
+use crate::store::limit_at::{LentLimitAt, LimitAt};
 use crate::store::verbs::{Charge, Rule};
 
 /// The places that this process knows something of. Of too many, those go that are worth least.
@@ -23,7 +22,7 @@ pub(super) struct Places {
 pub(super) struct Known {
     denial: Option<Denial>,
     /// One for each way to count, the last one that was asked for at the end.
-    leases: SmallVec<[Lease; 1]>,
+    leases: Vec<Lease>,
     /// There was not enough for a lease.
     no_lease_before: Option<Instant>,
 }
@@ -55,7 +54,7 @@ impl Places {
         self.known.len()
     }
 
-    pub(super) fn get_mut(&mut self, place: &LimitAt) -> Option<&mut Known> {
+    pub(super) fn get_mut(&mut self, place: &LentLimitAt<'_>) -> Option<&mut Known> {
         self.known.get_mut(place)
     }
 
@@ -102,8 +101,7 @@ impl Known {
         now: Instant,
     ) -> Option<Taken> {
         let spent = self.spend(charge, now);
-        let counting = charge.rule.as_ref().counting;
-        spent.or_else(|| self.denial(counting, now)?.answer(charge.cost, now))
+        spent.or_else(|| self.denial(charge.rule.as_ref(), now)?.answer(charge.cost, now))
     }
 
     pub(super) fn spend(
@@ -111,7 +109,7 @@ impl Known {
         charge: &Charge<impl AsRef<Rule>>,
         now: Instant,
     ) -> Option<Taken> {
-        let index = self.lease_of(charge.rule.as_ref().counting)?;
+        let index = self.lease_of(charge.rule.as_ref())?;
         let lease = &mut self.leases[index];
         let spent = lease.spend(charge.cost, now);
         if lease.left == 0 {
@@ -121,13 +119,13 @@ impl Known {
     }
 
     /// What is left of a lease.
-    pub(super) fn left(&self, counting: Counting) -> u32 {
-        self.lease_of(counting).map_or(0, |index| self.leases[index].left)
+    pub(super) fn left(&self, rule: &Rule) -> u32 {
+        self.lease_of(rule).map_or(0, |index| self.leases[index].left)
     }
 
     /// Beside what is left of others that were asked for at the same time.
     pub(super) fn keep(&mut self, lease: Lease, now: Instant) -> Taken {
-        let others = self.lease_of(lease.found.counting).map(|index| self.leases.remove(index));
+        let others = self.lease_of(&lease.found.rule).map(|index| self.leases.remove(index));
         let lease = match others {
             Some(others) => others.and(lease, now),
             None => lease,
@@ -161,17 +159,17 @@ impl Known {
     }
 
     /// The refusal that is remembered, while it is true.
-    pub(super) fn denial(&mut self, counting: Counting, now: Instant) -> Option<&Denial> {
+    pub(super) fn denial(&mut self, rule: &Rule, now: Instant) -> Option<&Denial> {
         // A limit that has changed is asked about.
-        let is_true = |it: &Denial| now < it.until && it.found.counting == counting;
+        let is_true = |it: &Denial| now < it.until && it.found.rule.counts_as(rule);
         if !self.denial.as_ref().is_some_and(is_true) {
             self.denial = None;
         }
         self.denial.as_ref()
     }
 
-    fn lease_of(&self, counting: Counting) -> Option<usize> {
-        self.leases.iter().position(|lease| lease.found.counting == counting)
+    fn lease_of(&self, rule: &Rule) -> Option<usize> {
+        self.leases.iter().position(|lease| lease.found.rule.counts_as(rule))
     }
 
     fn is_empty(&self) -> bool {
@@ -192,7 +190,7 @@ impl Known {
 
 impl Denial {
     pub(super) fn answer(&self, cost: u32, now: Instant) -> Option<Taken> {
-        let is_known = match self.found.counting {
+        let is_known = match self.found.rule.counting {
             // When something dearer will fit, the log alone knows.
             Counting::SlidingLog(_) => cost == self.cost,
             _ => cost >= self.cost,

@@ -1,9 +1,12 @@
 //! What was charged ahead, and what may still be spent of it.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use crate::policy::Timestamp;
 use crate::policy::limiting::{Counting, Standing, Taken};
+use crate::store::verbs::Rule;
 
 /// What was charged, and not yet spent.
 pub(super) struct Lease {
@@ -12,9 +15,9 @@ pub(super) struct Lease {
 }
 
 /// What the store said, and when it was asked.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(in super::super) struct Found {
-    pub(in super::super) counting: Counting,
+    pub(in super::super) rule: Arc<Rule>,
     pub(in super::super) taken: Taken,
     pub(in super::super) sent: Instant,
     pub(in super::super) received: Instant,
@@ -47,7 +50,7 @@ impl Lease {
         // The server's clock is not later than that.
         let at = self.found.taken.now.after(now.duration_since(self.found.sent));
         let at = Timestamp(at.0.max(not_before.0));
-        let usable = match (self.found.counting, self.found.taken.standing) {
+        let usable = match (self.found.rule.counting, self.found.taken.standing) {
             (Counting::Gcra(gcra), Standing::Arrival(arrival)) => {
                 gcra.ahead_in_requests(arrival, at)
             }
@@ -76,7 +79,7 @@ impl Lease {
     /// Where the limit stands, as if what is left had not been charged.
     pub(super) fn taken(&self, now: Instant) -> Taken {
         let taken = self.found.later(now);
-        let standing = self.found.counting.without(taken.standing, taken.now, self.left);
+        let standing = self.found.rule.counting.without(taken.standing, taken.now, self.left);
         Taken { fits: true, standing, ..taken }
     }
 }

@@ -220,13 +220,13 @@ async fn a_lease_is_kept_unless_something_has_changed_of_its_own_place() {
     let charge = ada(&rule, 1);
     let taken = store.ask(Take::one(Act::Charge, ada(&rule, 10))).await.unwrap()[0];
     let now = Instant::now();
-    let found = Found { counting: rule.counting, taken, sent: now, received: now };
+    let found = Found { rule: rule.clone(), taken, sent: now, received: now };
     let other = Subject::Address([192, 0, 2, 2].into());
     for (subject, is_kept) in [(other, true), (charge.subject, false)] {
         let shortcuts = open();
         let Step::Ask(leasing) = shortcuts.lease(&charge, now) else { panic!("nobody asks") };
         shortcuts.forget(&LimitAt::new(&rule, &subject));
-        leasing.keep(9, found);
+        leasing.keep(9, found.clone());
         assert_eq!(shortcuts.known(&charge, now).is_some(), is_kept);
     }
 }
@@ -241,7 +241,7 @@ async fn what_changes_meanwhile_spoils_all_that_is_asked_for() {
     let half = ada(&rule, 5);
     let taken = store.ask(Take::one(Act::Charge, ada(&rule, 10))).await.unwrap()[0];
     let now = Instant::now();
-    let found = Found { counting: rule.counting, taken, sent: now, received: now };
+    let found = Found { rule: rule.clone(), taken, sent: now, received: now };
     let shortcuts = open();
     let ask = || match shortcuts.lease(&half, now) {
         Step::Ask(leasing) => leasing,
@@ -253,16 +253,16 @@ async fn what_changes_meanwhile_spoils_all_that_is_asked_for() {
     shortcuts.forget(&place(&half));
     // The first will bring nothing to wait for.
     let second = ask();
-    first.keep(5, found);
+    first.keep(5, found.clone());
     assert!(shortcuts.known(&half, now).is_none(), "it was asked for before");
-    second.keep(5, found);
+    second.keep(5, found.clone());
     assert!(shortcuts.known(&half, now).is_some());
     drop(waits);
 
     for ends in [|it: &Shortcuts| it.book.open(), |it: &Shortcuts| it.book.put(Bytes::new())] {
         let leasing = ask();
         ends(&shortcuts);
-        leasing.keep(5, found);
+        leasing.keep(5, found.clone());
         assert!(shortcuts.known(&half, now).is_none(), "anything may have been missed");
     }
     assert!(shortcuts.book.lock().asked.is_empty());

@@ -7,6 +7,10 @@ use crate::policy::Quota;
 use crate::policy::limiting::tests::Key;
 use crate::policy::limiting::{Act, State};
 
+fn rule(key: &Key) -> Arc<Rule> {
+    Arc::new(Rule::new("api", key.counting, false))
+}
+
 proptest! {
     /// Whatever is spent of a lease, and whenever, the same requests one by one would have been
     /// admitted by the limit itself.
@@ -30,7 +34,7 @@ proptest! {
         prop_assume!(taken.fits);
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let sent = Instant::now();
-        let found = Found { counting: real.counting, taken, sent, received: sent };
+        let found = Found { rule: rule(&real), taken, sent, received: sent };
         let mut lease = Lease { left: batch, found };
         let mut passed = 0;
         for step in spends {
@@ -66,7 +70,7 @@ proptest! {
         let mut reference = real.clone();
         let mut charge = |reference: &mut Key, passed: u64, batch: u32| {
             let taken = real.act(Act::Take, start + passed, batch, None);
-            let found = Found { counting: real.counting, taken, sent: at(passed), received: at(passed) };
+            let found = Found { rule: rule(&real), taken, sent: at(passed), received: at(passed) };
             // What others take is the limit's own business.
             for _ in 0..others {
                 if real.act(Act::Take, start + passed, 1, None).fits {

@@ -78,7 +78,7 @@ async fn a_refusal_is_remembered_unless_something_has_changed_of_its_own_place()
     assert!(take(&store, &rule).await);
     let taken = store.ask(Take::one(Act::Take, charge.clone())).await.unwrap()[0];
     let now = Instant::now();
-    let found = Found { counting: rule.counting, taken, sent: now, received: now };
+    let found = Found { rule: rule.clone(), taken, sent: now, received: now };
     type Change<'a> = &'a dyn Fn(&Shortcuts, &Charge);
     let forget: Change<'_> = &|it, charge| it.forget(&place(charge));
     let tell: Change<'_> = &|it, charge| it.book.put(message(&place(charge)).into());
@@ -92,7 +92,7 @@ async fn a_refusal_is_remembered_unless_something_has_changed_of_its_own_place()
         for changed in [other(&rule, 9), charge.clone()] {
             let asking = shortcuts.ask(std::slice::from_ref(&charge));
             change(&shortcuts, &changed);
-            asking.deny(&charge, found, Duration::from_secs(9));
+            asking.deny(&charge, found.clone(), Duration::from_secs(9));
             let is_kept = shortcuts.known(&charge, now).is_some();
             assert_eq!(is_kept, is_its_own && changed.subject != charge.subject);
         }

@@ -112,14 +112,14 @@ async fn of_too_many_places_a_leased_one_stays() {
     let rule = rule(Quota::per_day(1_000), |rule| (rule.batch, rule.denies) = (10, true));
     let taken = store.ask(Take::one(Act::Charge, ada(&rule, 10))).await.unwrap()[0];
     let now = Instant::now();
-    let found = Found { counting: rule.counting, taken, sent: now, received: now };
+    let found = Found { rule: rule.clone(), taken, sent: now, received: now };
     let shortcuts = open();
     let Step::Ask(leasing) = shortcuts.lease(&ada(&rule, 1), now) else { panic!("nobody asks") };
-    leasing.keep(9, found);
+    leasing.keep(9, found.clone());
     for name in 0u32..200_000 {
         let charge = Charge::new(rule.clone(), Subject::Address(name.to_be_bytes().into()), 1);
         let asking = shortcuts.ask(std::slice::from_ref(&charge));
-        asking.deny(&charge, found, Duration::from_secs(60));
+        asking.deny(&charge, found.clone(), Duration::from_secs(60));
     }
     assert!(shortcuts.known(&ada(&rule, 1), now).is_some_and(|taken| taken.fits));
     assert_eq!(shortcuts.book.lock().places.len(), 65_536);
