@@ -104,9 +104,8 @@ impl Limit {
 }
 
 pub(crate) fn rate_limit(limit: &Arc<str>, outcome: Limit) {
-    let outcome = outcome.word();
-    tracing::debug!(%limit, outcome, "rate limit");
-    count(RATE_LIMIT, [("limit", name(limit)), ("outcome", word(outcome))]);
+    tracing::debug!(%limit, outcome = outcome.word(), "rate limit");
+    count(RATE_LIMIT, [("limit", name(limit)), ("outcome", word(outcome.word()))]);
 }
 
 /// A list that holds for all limits of a layer refuses a request.
