@@ -44,7 +44,7 @@ pub(crate) trait Respond<B>: Gate {
     type Body;
 
     /// The response to a request that may not pass.
-    fn refuse(&self, refusal: Self::Refusal, head: Parts) -> Response<Self::Body>;
+    fn refuse(&self, refusal: Self::Refusal, head: &mut Parts) -> Response<Self::Body>;
 
     /// The response to one that did, on its way out.
     fn leave(&mut self, response: Response<B>) -> Response<Self::Body>;
@@ -165,7 +165,9 @@ where
         let clone = inner.clone();
         let ready = mem::replace(inner, clone);
         let state = match step {
-            Step::Refuse(refusal) => State::Refused { response: Some(gate.refuse(refusal, head)) },
+            Step::Refuse(refusal) => {
+                State::Refused { response: Some(gate.refuse(refusal, &mut head)) }
+            }
             Step::Ask(asking) => State::Asking { asking, call: Some(Held { ready, head, body }) },
             Step::Wait(waiting) => {
                 State::Waiting { waiting, call: Some(Held { ready, head, body }) }
@@ -211,8 +213,8 @@ where
                     State::Calling { future: ready.call(Request::from_parts(head, body)) }
                 }
                 Step::Refuse(refusal) => {
-                    let Held { head, .. } = call.expect("refused once");
-                    State::Refused { response: Some(this.gate.refuse(refusal, head)) }
+                    let Held { mut head, .. } = call.expect("refused once");
+                    State::Refused { response: Some(this.gate.refuse(refusal, &mut head)) }
                 }
                 Step::Ask(asking) => State::Asking { asking, call },
                 Step::Wait(waiting) => State::Waiting { waiting, call },

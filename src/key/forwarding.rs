@@ -177,6 +177,7 @@ fn dotted(text: &[u8]) -> Option<Ipv4Addr> {
     let (mut octet, mut digits) = (0_u32, 0);
     for &byte in text {
         match byte {
+            // After a zero there is no other digit.
             b'0'..=b'9' if digits == 0 || octet > 0 => {
                 (octet, digits) = (octet * 10 + u32::from(byte - b'0'), digits + 1);
             }

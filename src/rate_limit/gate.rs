@@ -4,21 +4,21 @@ use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use http::request::Parts;
 use http::{Extensions, Method, Response};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::body::Tail;
 use super::choice::Choice;
 use super::fields::Told;
 use super::layer::Settings;
 use super::limit::LimitSettings;
-use super::refusal::Refusal;
+use super::refusal::{Found, Refusal};
 use super::settle::{Offered, Settlement};
 use super::{
-    Allowances, Charge, Fallback, Key, KeyError, KeyFuture, Limit, LimitBody, Limited, Limits,
-    Violation, fields,
+    Allowances, Charge, Fallback, KeyFuture, Limit, LimitBody, Limited, Limits, Violation, fields,
 };
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
@@ -60,7 +60,6 @@ struct Waiting {
     costs: SmallVec<[u32; 1]>,
 }
 
-type Found = Result<Option<Key>, KeyError>;
 type Keys = Vec<Found>;
 
 impl LimitGate {
@@ -100,8 +99,9 @@ impl LimitGate {
         }
         for (at, limit) in limits.iter().enumerate() {
             let limit = limit.settings();
-            if let Some(asked) = Asked::new(at, limit, limit.key.key(head), limit.cost(head))? {
-                self.asked.push(asked);
+            if let Some(subject) = limit.subject(limit.key.key(head))? {
+                let cost = limit.cost(head);
+                self.asked.push(Asked { at, subject, cost, verdict: None });
             }
         }
         self.ask(store)
@@ -149,7 +149,7 @@ impl LimitGate {
                 self.go_on_without(error)?;
             }
         }
-        self.refusal().map_or(Ok(Plan::Pass), Err)
+        self.verdict().map(|()| Plan::Pass)
     }
 
     /// What the layer does while the store cannot answer.
@@ -181,18 +181,29 @@ impl LimitGate {
         Ok(())
     }
 
-    /// If a limit refuses.
-    fn refusal(&self) -> Option<Refusal> {
-        let mut refusals = self.told().filter(|it| !it.decision.allowed);
-        let violation = |it: Told<'_>| Violation::new(it.limit.name.clone(), it.decision);
-        let first = refusals.next()?;
-        let mut limited = Limited { violations: smallvec![violation(first)] };
-        for other in refusals {
-            limited.violations.push(violation(other));
+    /// Whether no limit refuses.
+    fn verdict(&self) -> Result<(), Refusal> {
+        match self.refusals().next() {
+            None => Ok(()),
+            Some(_) => Err(Refusal::Limited),
         }
-        let is_alone = limited.violations.len() == 1;
-        let document = is_alone.then(|| first.limit.documents.of(&limited));
-        Some(Refusal::Limited(limited, document))
+    }
+
+    fn refusals(&self) -> impl Iterator<Item = Told<'_>> {
+        self.told().filter(|it| !it.decision.allowed)
+    }
+
+    fn limited(&self, head: &mut Parts) -> Response<Bytes> {
+        let mut limited = Limited { violations: SmallVec::new() };
+        let mut documents = None;
+        for Told { limit, decision, .. } in self.refusals() {
+            limited.violations.push(Violation::new(limit.name.clone(), decision));
+            documents = Some(&limit.documents);
+        }
+        let documents = documents.filter(|_| limited.violations.len() == 1);
+        limited.response(head, self.settings.refuse_with.as_deref(), documents, |headers, wait| {
+            fields::append(headers, wait, &self.settings, self.told());
+        })
     }
 
     fn met(&self) -> impl Iterator<Item = (&Arc<LimitSettings>, &Asked)> + Clone {
@@ -255,17 +266,6 @@ fn keys(
 }
 
 impl Asked {
-    /// Nothing, if the limit does not concern the request.
-    fn new(
-        at: usize,
-        limit: &LimitSettings,
-        key: Found,
-        cost: u32,
-    ) -> Result<Option<Self>, Refusal> {
-        let subject = limit.without_key.subject(key, &limit.name, limit.rule.is_shadow)?;
-        Ok(subject.map(|subject| Asked { at, subject, cost, verdict: None }))
-    }
-
     /// Counts what the store has decided.
     fn observe(&self, limit: &LimitSettings) {
         if let Some(decision) = self.decision() {
@@ -293,7 +293,9 @@ impl Gate for LimitGate {
         let Waiting { store, costs } = *waiting;
         let limits = limits(&self.settings, &self.chosen);
         for (at, (key, cost)) in keys.into_iter().zip(costs).enumerate() {
-            self.asked.extend(Asked::new(at, limits[at].settings(), key, cost)?);
+            if let Some(subject) = limits[at].settings().subject(key)? {
+                self.asked.push(Asked { at, subject, cost, verdict: None });
+            }
         }
         self.ask(&store)
     }
@@ -312,7 +314,7 @@ impl Gate for LimitGate {
             }
             Err(error) => self.go_on_without(error)?,
         }
-        self.refusal().map_or(Ok(()), Err)
+        self.verdict()
     }
 
     fn tell(&self, extensions: &mut Extensions) {
@@ -336,10 +338,8 @@ impl Gate for LimitGate {
 impl<B> Respond<B> for LimitGate {
     type Body = LimitBody<B>;
 
-    fn refuse(&self, reason: Refusal, head: Parts) -> Response<LimitBody<B>> {
-        let append =
-            |headers: &mut _, wait| fields::append(headers, wait, &self.settings, self.told());
-        reason.response(head, self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
+    fn refuse(&self, reason: Refusal, head: &mut Parts) -> Response<LimitBody<B>> {
+        reason.response(|| self.limited(head)).map(LimitBody::own)
     }
 
     fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {

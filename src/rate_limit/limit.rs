@@ -6,9 +6,11 @@ use http::request::Parts;
 
 use super::answer::Documents;
 use super::partition::Partition;
+use super::refusal::{Found, Refusal};
 use super::{Finished, KeyExtractor, fields};
 use crate::policy::Quota;
 use crate::policy::limiting::Counting;
+use crate::store::keys::Subject;
 use crate::store::verbs::Rule;
 
 /// A limit: a name, a quota, and who is counted.
@@ -302,6 +304,11 @@ fn policy_field(name: &str, quota: Quota, unit: Unit) -> HeaderValue {
 }
 
 impl LimitSettings {
+    /// Whom it counts, if it concerns the request.
+    pub(super) fn subject(&self, key: Found) -> Result<Option<Subject>, Refusal> {
+        self.without_key.subject(key, &self.name, self.rule.is_shadow)
+    }
+
     pub(super) fn cost(&self, head: &Parts) -> u32 {
         match &self.cost {
             CostOf::Each(cost) => *cost,

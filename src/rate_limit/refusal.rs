@@ -1,11 +1,13 @@
 //! Why a request is refused, and the response to it.
 
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
+use super::answer::Documents;
 use super::{Blocked, Key, KeyError, Limited, MissingKey, WithoutKey, answer, fields};
 use crate::observe::{self, Limit as Event};
 use crate::refusal::{refusal, unavailable};
@@ -13,8 +15,8 @@ use crate::store::keys::Subject;
 use crate::{MissingStore, StoreError};
 
 pub(super) enum Refusal {
-    /// With the problem document, where a limit has it ready.
-    Limited(Limited, Option<Bytes>),
+    /// Some limit is used up: whoever decided that knows which.
+    Limited,
     Unavailable(StoreError),
     MissingStore(MissingStore),
     Key(KeyError),
@@ -22,34 +24,17 @@ pub(super) enum Refusal {
     Blocked,
 }
 
+/// What an extractor says.
+pub(super) type Found = Result<Option<Key>, KeyError>;
+
 /// What words a refusal in the place of the problem document.
 pub(super) type RefuseWith = dyn Fn(&Limited, &Parts) -> Response<Bytes> + Send + Sync;
 
 impl Refusal {
-    /// `append` puts the limits' fields into the answer to who is limited, which tells to wait for so
-    /// many seconds.
-    pub(super) fn response(
-        self,
-        head: Parts,
-        refuse_with: Option<&RefuseWith>,
-        append: impl FnOnce(&mut HeaderMap, Option<u64>),
-    ) -> Response<Bytes> {
+    /// `limited` answers where a limit is used up.
+    pub(super) fn response(self, limited: impl FnOnce() -> Response<Bytes>) -> Response<Bytes> {
         match self {
-            Refusal::Limited(limited, document) => {
-                let mut response = match refuse_with {
-                    Some(refuse_with) => refuse_with(&limited, &head),
-                    None => answer::problem(document.unwrap_or_else(|| answer::document(&limited))),
-                };
-                let wait = fields::retry_after(response.headers_mut(), limited.retry_after());
-                append(response.headers_mut(), wait);
-                if response.extensions().is_empty() {
-                    // The request's map is there: it is not needed any more.
-                    *response.extensions_mut() = head.extensions;
-                    response.extensions_mut().clear();
-                }
-                response.extensions_mut().insert(limited);
-                response
-            }
+            Refusal::Limited => limited(),
             Refusal::Unavailable(error) => unavailable(error),
             Refusal::MissingStore(missing) => refusal(StatusCode::INTERNAL_SERVER_ERROR, missing),
             Refusal::Key(error) => error.refusal(),
@@ -59,11 +44,38 @@ impl Refusal {
     }
 }
 
+impl Limited {
+    /// The answer. `documents` are of the only limit that refuses; `append` puts the limits' fields
+    /// into it, beside which it tells to wait for so many seconds.
+    pub(super) fn response(
+        self,
+        head: &mut Parts,
+        refuse_with: Option<&RefuseWith>,
+        documents: Option<&Documents>,
+        append: impl FnOnce(&mut HeaderMap, Option<u64>),
+    ) -> Response<Bytes> {
+        let mut response = match (refuse_with, documents) {
+            (Some(refuse_with), _) => refuse_with(&self, head),
+            (None, Some(documents)) => answer::problem(documents.of(&self)),
+            (None, None) => answer::problem(answer::document(&self)),
+        };
+        let wait = fields::retry_after(response.headers_mut(), self.retry_after());
+        append(response.headers_mut(), wait);
+        if response.extensions().is_empty() {
+            // The request's map is there: it is not needed any more.
+            head.extensions.clear();
+            *response.extensions_mut() = mem::take(&mut head.extensions);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
 impl WithoutKey {
     /// Whom a limit counts, if it concerns the request. A shadow refuses nobody.
     pub(super) fn subject(
         self,
-        key: Result<Option<Key>, KeyError>,
+        key: Found,
         limit: &Arc<str>,
         is_shadow: bool,
     ) -> Result<Option<Subject>, Refusal> {

@@ -81,7 +81,7 @@ impl<V: Verifier> Gate for TokenGate<V> {
 impl<V: Verifier, B: Default> Respond<B> for TokenGate<V> {
     type Body = B;
 
-    fn refuse(&self, reason: Refusal, _: Parts) -> Response<B> {
+    fn refuse(&self, reason: Refusal, _: &mut Parts) -> Response<B> {
         match reason {
             Refusal::Unauthorized(reason) => reason.response(self.settings.realm.as_deref()),
             Refusal::Unavailable(error) => unavailable(error),

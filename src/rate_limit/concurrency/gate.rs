@@ -1,8 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, Response};
 use smallvec::smallvec;
 
 use super::fields;
@@ -10,8 +11,8 @@ use super::layer::Settings;
 use crate::gate::{Gate, Plan, Planned, Respond};
 use crate::observe::{self, Limit as Event};
 use crate::rate_limit::body::Tail;
-use crate::rate_limit::refusal::Refusal;
-use crate::rate_limit::{Fallback, Key, KeyError, LimitBody, Limited, Violation};
+use crate::rate_limit::refusal::{Found, Refusal};
+use crate::rate_limit::{Fallback, LimitBody, Limited, Violation};
 use crate::store::Asking;
 use crate::store::Counted;
 use crate::store::permits::Permit;
@@ -39,8 +40,6 @@ pub(in crate::rate_limit) struct Occupied {
 
 /// Nobody knows when a permit will be free.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-type Found = Result<Option<Key>, KeyError>;
 
 impl ConcurrencyGate {
     pub(super) fn new(settings: Arc<Settings>) -> ConcurrencyGate {
@@ -84,11 +83,17 @@ impl ConcurrencyGate {
         }
         self.observe(event);
         self.remaining = Some(0);
-        let limit = self.settings.semaphore.name.clone();
+        Err(Refusal::Limited)
+    }
+
+    fn limited(&self, head: &mut Parts) -> Response<Bytes> {
+        let Settings { semaphore, refuse_with, documents, .. } = &*self.settings;
+        let limit = semaphore.name.clone();
         let violation = Violation { limit, retry_after: Some(RETRY_AFTER), is_blocked: false };
         let limited = Limited { violations: smallvec![violation] };
-        let document = self.settings.documents.of(&limited);
-        Err(Refusal::Limited(limited, Some(document)))
+        limited.response(head, refuse_with.as_deref(), Some(documents), |headers, _| {
+            fields::append(headers, &self.settings, self.remaining);
+        })
     }
 
     fn observe(&self, event: Event) {
@@ -150,10 +155,8 @@ impl Gate for ConcurrencyGate {
 impl<B> Respond<B> for ConcurrencyGate {
     type Body = LimitBody<B>;
 
-    fn refuse(&self, refusal: Refusal, head: Parts) -> Response<LimitBody<B>> {
-        let append =
-            |headers: &mut HeaderMap, _| fields::append(headers, &self.settings, self.remaining);
-        refusal.response(head, self.settings.refuse_with.as_deref(), append).map(LimitBody::own)
+    fn refuse(&self, refusal: Refusal, head: &mut Parts) -> Response<LimitBody<B>> {
+        refusal.response(|| self.limited(head)).map(LimitBody::own)
     }
 
     fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {
