@@ -34,13 +34,17 @@ pub(super) struct Shortcuts {
     seat: OnceLock<Seat>,
 }
 
+/// In parts with a lock each, so that callers seldom wait for each other. All that is known of a
+/// subject is in one part.
 #[derive(Default)]
 struct Book {
-    state: Mutex<State>,
+    parts: [Mutex<Part>; PARTS],
 }
 
+const PARTS: usize = 16;
+
 #[derive(Default)]
-struct State {
+struct Part {
     places: Places,
     /// Those that somebody asks the store about.
     asked: HashMap<LimitAt, Asked, RandomState>,
@@ -58,13 +62,13 @@ impl Shortcuts {
 
     /// The answer to one charge, where it is known: a refusal, or an admission out of a lease.
     pub(super) fn known(&self, charge: &Charge<impl AsRef<Rule>>, now: Instant) -> Option<Taken> {
-        self.book.lock().places.get_mut(&lent(charge))?.answer(charge, now)
+        self.book.part(&charge.subject).places.get_mut(&lent(charge))?.answer(charge, now)
     }
 
     /// What is still left of a lease for who was refused: it was charged before.
     pub(super) fn left(&self, charge: &Charge, refused: &Taken, now: Instant) -> Option<Taken> {
-        let state = &mut *self.book.lock();
-        let known = state.places.get_mut(&lent(charge))?;
+        let mut part = self.book.part(&charge.subject);
+        let known = part.places.get_mut(&lent(charge))?;
         if let Standing::Blocked { .. } = refused.standing {
             // The message about it is on its way.
             known.end_leases();
@@ -74,44 +78,53 @@ impl Shortcuts {
 
     /// The same beside other limits: a lease is not spent on what they may refuse.
     pub(super) fn denied(&self, charge: &Charge, now: Instant) -> Option<Taken> {
-        let state = &mut *self.book.lock();
-        let known = state.places.get_mut(&lent(charge))?;
+        let mut part = self.book.part(&charge.subject);
+        let known = part.places.get_mut(&lent(charge))?;
         known.denial(&charge.rule, now)?.answer(charge.cost, now)
     }
 
     /// Something has changed that nobody could know of.
     pub(super) fn forget(&self, place: &LimitAt) {
-        self.book.lock().forget(place);
+        self.book.part(&place.subject).forget(place);
     }
 }
 
 impl Book {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn part(&self, subject: &Subject) -> MutexGuard<'_, Part> {
+        lock(&self.parts[usize::from(subject.any_byte()) % PARTS])
+    }
+
+    fn places(&self) -> usize {
+        self.parts().map(|part| part.places.len()).sum()
+    }
+
+    fn parts(&self) -> impl Iterator<Item = MutexGuard<'_, Part>> {
+        self.parts.iter().map(lock)
     }
 }
 
 /// What arrives is done at once: in a queue it would pile up while nobody asks.
 impl Ear for Book {
     fn put(&self, message: Bytes) {
-        let state = &mut *self.lock();
         match read(&message) {
-            Some(place) => state.forget(&place),
-            None => state.miss(),
+            Some(place) => self.part(&place.subject).forget(&place),
+            None => self.parts().for_each(|mut part| part.miss()),
         }
     }
 
     fn open(&self) {
-        let state = &mut *self.lock();
-        state.miss();
-        state.is_open = true;
+        for mut part in self.parts() {
+            part.miss();
+            part.is_open = true;
+        }
     }
 
     /// A lease is spent to its end meanwhile; who is refused is asked about.
     fn interrupt(&self) {
-        let state = &mut *self.lock();
-        state.is_open = false;
-        state.places.end_denials();
+        for mut part in self.parts() {
+            part.is_open = false;
+            part.places.end_denials();
+        }
     }
 
     fn end(&self) {
@@ -119,7 +132,11 @@ impl Ear for Book {
     }
 }
 
-impl State {
+fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Part {
     fn forget(&mut self, place: &LimitAt) {
         self.events += 1;
         self.places.remove(place);
@@ -170,9 +187,7 @@ fn read(message: &[u8]) -> Option<LimitAt> {
 /// Never who it is about.
 impl fmt::Debug for Shortcuts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shortcuts")
-            .field("places", &self.book.lock().places.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Shortcuts").field("places", &self.book.places()).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is asked of the store about places, and who waits for whose lease.
 
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -7,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lease::{Found, Lease};
-use super::{Book, Shortcuts, State, lent, place};
+use super::{Book, Part, Shortcuts, lent, place};
 use crate::policy::limiting::{Counting, Taken};
 use crate::store::limit_at::LimitAt;
 use crate::store::verbs::Charge;
@@ -51,29 +52,26 @@ impl Shortcuts {
     /// To be held while charges are asked for.
     pub(in super::super) fn ask(&self, charges: &[Charge]) -> Asking<'_> {
         let denies = charges.iter().filter(|charge| charge.rule.denies);
-        let places: SmallVec<[LimitAt; 1]> = denies.map(place).collect();
-        if places.is_empty() {
-            return Asking { book: &self.book, places, since: 0 };
-        }
-        Asking::begin(&self.book, &mut self.book.lock(), places)
+        let begin = |charge: &Charge| self.book.part(&charge.subject).begin(place(charge));
+        Asking { book: &self.book, begun: denies.map(begin).collect() }
     }
 
     /// What to do for a charge that is leased: those who come while leases are asked for wait for
     /// them, as many as they will be enough for. Of all together less than a batch is over.
     pub(in super::super) fn lease(&self, charge: &Charge, now: Instant) -> Step<'_> {
         let (place, counting, cost) = (place(charge), charge.rule.counting, charge.cost);
-        let state = &mut *self.book.lock();
-        let mut known = state.places.get_mut(&lent(charge));
+        let part = &mut *self.book.part(&charge.subject);
+        let mut known = part.places.get_mut(&lent(charge));
         if let Some(taken) = known.as_mut().and_then(|known| known.answer(charge, now)) {
             return Step::Known(taken);
         }
-        if !state.is_open {
+        if !part.is_open {
             // Nobody could end it.
             return Step::Alone;
         }
         let left = known.as_ref().map_or(0, |known| known.left(&charge.rule));
         let is_put_off = known.is_some_and(|known| known.is_put_off(now));
-        if let Some(asked) = state.asked.get(&place)
+        if let Some(asked) = part.asked.get(&place)
             && let Some(last) = asked.flights.last()
         {
             if last.counting != counting {
@@ -81,8 +79,8 @@ impl Shortcuts {
             }
             if asked.promised + u64::from(cost) <= asked.coming() + u64::from(left) {
                 let landed = last.landed.clone();
-                let asking = Asking::begin(&self.book, state, SmallVec::from_buf([place]));
-                asking.asked(state).promised += u64::from(cost);
+                let asking = Asking::of_one(&self.book, part, place);
+                asking.asked(part).promised += u64::from(cost);
                 return Step::Wait(Waiting { asking, cost, landed });
             }
         }
@@ -90,9 +88,9 @@ impl Shortcuts {
             return Step::Alone;
         }
         let (landing, landed) = watch::channel(());
-        let asking = Asking::begin(&self.book, state, SmallVec::from_buf([place]));
+        let asking = Asking::of_one(&self.book, part, place);
         let flight = Flight { counting, brings: charge.rule.batch - cost, landed };
-        asking.asked(state).flights.push(flight);
+        asking.asked(part).flights.push(flight);
         Step::Ask(Leasing { asking, landing })
     }
 }
@@ -112,52 +110,64 @@ impl Asked {
 /// One who asks about some places, until it is dropped.
 pub(in super::super) struct Asking<'a> {
     book: &'a Book,
-    places: SmallVec<[LimitAt; 1]>,
+    begun: SmallVec<[Begun; 1]>,
+}
+
+#[derive(Clone, Copy)]
+struct Begun {
+    place: LimitAt,
     /// What had happened before.
     since: u64,
 }
 
+impl Part {
+    fn begin(&mut self, place: LimitAt) -> Begun {
+        self.asked.entry(place).or_default().by += 1;
+        Begun { place, since: self.events }
+    }
+}
+
 impl<'a> Asking<'a> {
-    fn begin(book: &'a Book, state: &mut State, places: SmallVec<[LimitAt; 1]>) -> Asking<'a> {
-        for place in &places {
-            state.asked.entry(*place).or_default().by += 1;
-        }
-        Asking { book, places, since: state.events }
+    fn of_one(book: &'a Book, part: &mut Part, place: LimitAt) -> Asking<'a> {
+        Asking { book, begun: SmallVec::from_buf([part.begin(place)]) }
     }
 
     /// Of the only place.
-    fn asked<'s>(&self, state: &'s mut State) -> &'s mut Asked {
-        state.asked.entry(self.places[0]).or_default()
+    fn part(&self) -> MutexGuard<'a, Part> {
+        self.book.part(&self.begun[0].place.subject)
+    }
+
+    /// Of the only place.
+    fn asked<'p>(&self, part: &'p mut Part) -> &'p mut Asked {
+        part.asked.entry(self.begun[0].place).or_default()
     }
 
     pub(in super::super) fn charged(&self, charge: &Charge) {
-        self.book.lock().charged(&place(charge));
+        self.book.part(&charge.subject).charged(&place(charge));
     }
 
     /// Remembers a refusal, for `wait` from when it was asked for: unless what it says has become
     /// untrue since.
     pub(in super::super) fn deny(&self, charge: &Charge, found: Found, wait: Duration) {
         let place = place(charge);
-        let state = &mut *self.book.lock();
-        let asked = state.asked.get(&place);
-        let is_true = asked.is_some_and(|it| it.changed.max(it.charged) <= self.since);
-        if is_true && state.is_open {
-            state.places.at(place, found.received).deny(charge.cost, found, wait);
+        let Some(begun) = self.begun.iter().find(|it| it.place == place) else { return };
+        let part = &mut *self.book.part(&charge.subject);
+        let asked = part.asked.get(&place);
+        let is_true = asked.is_some_and(|it| it.changed.max(it.charged) <= begun.since);
+        if is_true && part.is_open {
+            part.places.at(place, found.received).deny(charge.cost, found, wait);
         }
     }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        if self.places.is_empty() {
-            return;
-        }
-        let state = &mut *self.book.lock();
-        for place in &self.places {
-            if let Some(asked) = state.asked.get_mut(place) {
+        for Begun { place, .. } in &self.begun {
+            let part = &mut *self.book.part(&place.subject);
+            if let Some(asked) = part.asked.get_mut(place) {
                 asked.by -= 1;
                 if asked.by == 0 {
-                    state.asked.remove(place);
+                    part.asked.remove(place);
                 }
             }
         }
@@ -174,19 +184,18 @@ impl Leasing<'_> {
     /// `left` was charged and is not spent. Says where the limit would stand without it.
     pub(in super::super) fn keep(self, left: u32, found: Found) -> Taken {
         let (now, lease) = (found.received, Lease { left, found });
-        let place = self.asking.places[0];
-        let state = &mut *self.asking.book.lock();
-        state.charged(&place);
-        match self.asking.asked(state).changed <= self.asking.since {
-            true => state.places.at(place, now).keep(lease, now),
+        let Begun { place, since } = self.asking.begun[0];
+        let part = &mut *self.asking.part();
+        part.charged(&place);
+        match self.asking.asked(part).changed <= since {
+            true => part.places.at(place, now).keep(lease, now),
             false => lease.taken(now),
         }
     }
 
     /// There is not enough for one.
     pub(in super::super) fn fail(self, now: Instant) {
-        let state = &mut *self.asking.book.lock();
-        state.places.at(self.asking.places[0], now).put_off(now);
+        self.asking.part().places.at(self.asking.begun[0].place, now).put_off(now);
     }
 }
 
@@ -194,8 +203,8 @@ impl Leasing<'_> {
 impl Drop for Leasing<'_> {
     fn drop(&mut self) {
         let landed = self.landing.subscribe();
-        let state = &mut *self.asking.book.lock();
-        let flights = &mut self.asking.asked(state).flights;
+        let part = &mut *self.asking.part();
+        let flights = &mut self.asking.asked(part).flights;
         flights.retain(|flight| !flight.landed.same_channel(&landed));
     }
 }
@@ -216,7 +225,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let state = &mut *self.asking.book.lock();
-        self.asking.asked(state).promised -= u64::from(self.cost);
+        let part = &mut *self.asking.part();
+        self.asking.asked(part).promised -= u64::from(self.cost);
     }
 }

@@ -6,12 +6,13 @@ use foldhash::quality::RandomState;
 use indexmap::IndexMap;
 use tokio::time::Instant;
 
+use super::PARTS;
 use super::lease::{Found, Lease};
 use crate::policy::limiting::{Counting, Taken};
 use crate::store::limit_at::{LentLimitAt, LimitAt};
 use crate::store::verbs::{Charge, Rule};
 
-/// The places that this process knows something of. Of too many, those go that are worth least.
+/// The places that this process knows something of, in one part. Of too many, those go that are worth least.
 #[derive(Default)]
 pub(super) struct Places {
     known: IndexMap<LimitAt, Known, RandomState>,
@@ -34,7 +35,7 @@ pub(super) struct Denial {
     found: Found,
 }
 
-const MOST_PLACES: usize = 65_536;
+const MOST_PLACES: usize = 65_536 / PARTS;
 
 /// Of so many that are drawn, the one that is worth least goes.
 const DRAWN: usize = 8;
