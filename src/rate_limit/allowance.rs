@@ -161,6 +161,30 @@ impl Allowances {
         self.iter().map(|(_, allowance)| allowance.remaining()).min()
     }
 
+    /// These, and what one more limit says: for a handler that is called without its layer, as in a
+    /// test. `capacity` is what [`capacity`](Allowances::capacity) tells of it.
+    ///
+    /// ```
+    /// use tower_redis_kit::Store;
+    /// use tower_redis_kit::rate_limit::{Allowances, Quota};
+    ///
+    /// async fn inbox(allowances: Allowances) -> String {
+    ///     format!("{} mails left", allowances.remaining().unwrap_or_default())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_redis_kit::StoreError> {
+    /// let mails = Store::memory().limiter("mails", Quota::per_day(20));
+    /// let allowances = Allowances::default().with("mails", 20, mails.take("ada").await?);
+    /// assert_eq!(inbox(allowances).await, "19 mails left");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with(mut self, limit: &str, capacity: u32, allowance: Allowance) -> Allowances {
+        self.told.push(Told { limit: limit.into(), capacity, allowance });
+        self
+    }
+
     pub(super) fn tell(&mut self, limit: &Arc<str>, capacity: u32, decision: Decision) {
         let allowance = Allowance::new(limit, decision);
         self.told.push(Told { limit: limit.clone(), capacity, allowance });
