@@ -48,16 +48,17 @@ pub(super) struct Told<'a> {
     pub(super) decision: &'a Decision,
 }
 
-/// Appends: a limit inside of this one has fields of its own. No time is later than `wait`, the
-/// response's [`Retry-After`](told_wait), which is when to come back.
+/// Appends: a limit inside of this one has fields of its own. No `t` is later than what `wait` says,
+/// the response's [`Retry-After`](told_wait), which is when to come back.
 pub(super) fn append<'a>(
     headers: &mut HeaderMap,
-    wait: Option<u64>,
+    wait: impl FnOnce(&HeaderMap) -> Option<u64>,
     settings: &Settings,
     told: impl Iterator<Item = Told<'a>> + Clone,
 ) {
     match settings.fields {
         Fields::Draft11 => {
+            let wait = wait(headers);
             for told in told.clone() {
                 headers.append(&RATELIMIT_POLICY, told.limit.policy_field.clone());
                 headers.append(&RATELIMIT, state(told, wait));

@@ -202,7 +202,7 @@ impl LimitGate {
         }
         let documents = documents.filter(|_| limited.violations.len() == 1);
         limited.response(head, self.settings.refuse_with.as_deref(), documents, |headers, wait| {
-            fields::append(headers, wait, &self.settings, self.told());
+            fields::append(headers, |_| wait, &self.settings, self.told());
         })
     }
 
@@ -343,8 +343,7 @@ impl<B> Respond<B> for LimitGate {
     }
 
     fn leave(&mut self, mut response: Response<B>) -> Response<LimitBody<B>> {
-        let wait = fields::told_wait(response.headers());
-        fields::append(response.headers_mut(), wait, &self.settings, self.told());
+        fields::append(response.headers_mut(), fields::told_wait, &self.settings, self.told());
         let tail = self.settlement(&response).map_or(Tail::Nothing, Tail::Settlement);
         response.map(|body| LimitBody::new(body, tail))
     }
