@@ -12,7 +12,8 @@ use crate::policy::limiting::{Counting, Taken};
 use crate::store::limit_at::{LentLimitAt, LimitAt};
 use crate::store::verbs::{Charge, Rule};
 
-/// The places that this process knows something of, in one part. Of too many, those go that are worth least.
+/// The places in one part that this process knows something of. Of too many, those go that are worth
+/// least.
 #[derive(Default)]
 pub(super) struct Places {
     known: IndexMap<LimitAt, Known, RandomState>,
